@@ -1,0 +1,81 @@
+// Atomic<T>: the only atomic variable in Keel. Each access states its order and is a scheduling point of the
+// deterministic simulator (law 10), through simulation_point().
+#pragma once
+
+#include <atomic>
+
+#include "base/types.h"
+
+namespace keel {
+
+using Order = std::memory_order;
+inline constexpr Order kRelaxed = std::memory_order_relaxed;
+inline constexpr Order kAcquire = std::memory_order_acquire;
+inline constexpr Order kRelease = std::memory_order_release;
+inline constexpr Order kAcqRel = std::memory_order_acq_rel;
+inline constexpr Order kSeqCst = std::memory_order_seq_cst;
+
+#ifdef KEEL_SIMULATION
+void simulation_point();
+#else
+inline void simulation_point() {}
+#endif
+
+template <class T>
+class Atomic {
+ public:
+  constexpr Atomic() = default;
+  constexpr explicit Atomic(T value) : value_(value) {}
+  Atomic(const Atomic&) = delete;
+  Atomic& operator=(const Atomic&) = delete;
+
+  T load(Order order) const {
+    simulation_point();
+    return value_.load(order);
+  }
+  void store(T value, Order order) {
+    simulation_point();
+    value_.store(value, order);
+  }
+  T exchange(T value, Order order) {
+    simulation_point();
+    return value_.exchange(value, order);
+  }
+  T fetch_add(T value, Order order)
+    requires std::is_integral_v<T>
+  {
+    simulation_point();
+    return value_.fetch_add(value, order);
+  }
+  T fetch_sub(T value, Order order)
+    requires std::is_integral_v<T>
+  {
+    simulation_point();
+    return value_.fetch_sub(value, order);
+  }
+  T fetch_or(T value, Order order)
+    requires std::is_integral_v<T>
+  {
+    simulation_point();
+    return value_.fetch_or(value, order);
+  }
+  T fetch_and(T value, Order order)
+    requires std::is_integral_v<T>
+  {
+    simulation_point();
+    return value_.fetch_and(value, order);
+  }
+  // On failure *expected holds what was found.
+  bool compare_exchange(T* expected, T desired, Order order) {
+    simulation_point();
+    return value_.compare_exchange_strong(*expected, desired, order, fail_order(order));
+  }
+
+ private:
+  static constexpr Order fail_order(Order order) {
+    return order == kAcqRel ? kAcquire : order == kRelease ? kRelaxed : order;
+  }
+  std::atomic<T> value_{};
+};
+
+}  // namespace keel
