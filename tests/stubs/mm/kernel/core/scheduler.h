@@ -1,0 +1,4 @@
+#pragma once
+namespace keel {
+class Scheduler {};
+}  // namespace keel
