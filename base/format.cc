@@ -10,22 +10,6 @@ void SpanSink::write(std::string_view text) {
   used_ += n;
 }
 
-std::string_view camel_case_name(Status status, std::span<char> buffer) {
-  const std::string_view snake = status_name(status);
-  usize used = 0;
-  bool upper = true;
-  for (char c : snake) {
-    if (c == '_') {
-      upper = true;
-      continue;
-    }
-    if (used == buffer.size()) break;
-    buffer[used++] = upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-    upper = false;
-  }
-  return used == 0 ? std::string_view("Status?") : std::string_view(buffer.data(), used);
-}
-
 namespace format_detail {
 namespace {
 
@@ -100,10 +84,8 @@ void write_arg(FormatSink& sink, const Arg& arg, Spec spec) {
       spec.prefix = true;
       spec.type = 'x';
       return write_number(sink, arg.number, false, spec);
-    case Kind::status: {
-      std::array<char, 48> buffer;
-      return write_padded(sink, camel_case_name(static_cast<Status>(arg.number), buffer), spec, '<');
-    }
+    case Kind::status:
+      return write_padded(sink, status_name(static_cast<Status>(arg.number)), spec, '<');
   }
 }
 

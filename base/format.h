@@ -10,7 +10,7 @@
 //   width  least number of bytes, 0..255
 //   type   d x X b for integers, char and bool;  c for char;  s for text, bool and Status
 // Arguments: integers, bool, char, const char* (null prints "(null)"), std::string_view, pointers ("0x..."), Status
-// (its CamelCase name), Strong<> (its value). The string is checked against the arguments at compile time.
+// (its name, "BadCapability"), Strong<> (its value). The string is checked against the arguments at compile time.
 //
 // Costs        O(length of the output). Stack: under 400 bytes.
 #pragma once
@@ -236,9 +236,6 @@ class SinkAdapter final : public FormatSink {
 };
 
 }  // namespace format_detail
-
-// The CamelCase name of a status, such as "BadCapability"; "Status?" for a number that has none.
-std::string_view camel_case_name(Status status, std::span<char> buffer);
 
 template <class Sink, class... Args>
   requires requires(Sink& s) { s.write(std::string_view()); }

@@ -68,7 +68,7 @@ TEST(Format, StatusPrintsItsCamelCaseName) {
   EXPECT_EQ(text("{}", Status::ok), "Ok");
   EXPECT_EQ(text("{}", Status::bad_capability), "BadCapability");
   EXPECT_EQ(text("[{:>16}]", Status::not_a_directory), "[   NotADirectory]");
-  EXPECT_EQ(text("{}", static_cast<Status>(9999)), "Status?");
+  EXPECT_EQ(text("{}", static_cast<Status>(9999)), "Unknown");
 }
 
 TEST(Format, CutsOffAtTheEndOfTheBuffer) {
