@@ -120,9 +120,10 @@ class AddressSpace final : public KObject {
 
   // Loads the page tables. Publishes cpu.space first, so that a flush on another CPU finds this one.
   void activate(Cpu& cpu);
-  PhysAddr root() const { return tables_.root(); }
+  // Never changes while the space lives.
+  PhysAddr root() const NO_THREAD_SAFETY_ANALYSIS { return tables_.root(); }
 
-  // For tests: checks I1, I2, I3; false if one is broken.
+  // For tests: whether I1 and I2 hold.
   bool check(Cpu& cpu);
   std::optional<PageTable::Mapping> lookup(Cpu& cpu, VirtAddr at);
 
@@ -150,7 +151,8 @@ class AddressSpace final : public KObject {
   Result<void> split(Cpu& cpu, Region& region, VirtAddr at, Region*& spare) REQUIRES(lock_);
   bool unmap_some(Cpu& cpu, Region& region, VirtAddr end, TlbBatch& batch, Budget& budget, Graveyard& dead)
       REQUIRES(lock_);
-  Result<void> map_page(Cpu& cpu, Region& region, VirtAddr at, Access access) REQUIRES(lock_);
+  void detach(Cpu& cpu, Region& region, Graveyard& dead) REQUIRES(lock_);
+  Result<u64> map_page(Cpu& cpu, Region& region, VirtAddr at, Access access) REQUIRES(lock_);
   void bury(Cpu& cpu, TlbBatch& batch, Graveyard& dead) EXCLUDES(lock_);
   u64 random() REQUIRES(lock_);
 

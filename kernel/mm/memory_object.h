@@ -42,7 +42,6 @@ class MemoryObject final : public KObject {
   u64 pages() const { return pages_; }
   CacheMode cache() const { return cache_; }
   Form form() const { return form_; }
-  // Where page 0 lies, for the forms that lie in one piece; what a driver tells its device.
   bool contiguous() const { return form_ != Form::anonymous; }
 
   // The frame behind a page; makes it if there is none yet. Errors: out_of_range, no_memory,
@@ -53,18 +52,18 @@ class MemoryObject final : public KObject {
   // Whether pages [index, index + 512) lie in one 2 MiB-aligned piece that may be mapped by one leaf; its address.
   std::optional<PhysAddr> large_page(Cpu& cpu, u64 index) const;
 
-  // Makes pages present now instead of at the first touch. Does up to kZeroBatch of them and answers how many are
-  // present from `first` on; the caller goes on from there. Errors: out_of_range, no_memory.
+  // Makes pages present now instead of at the first touch. Zeroes up to kZeroBatch of them, passes up to kPinBatch that
+  // exist, and answers how many it did; the caller goes on from there. Errors: out_of_range, no_memory.
   Result<u64> commit(Cpu& cpu, u64 first, u64 count);
-  // Makes pages present and fixes them for DMA. Does up to kZeroBatch and answers how many; the caller goes on, or takes
-  // back with unpin() what it has. Errors: out_of_range, no_memory, busy (a page is pinned 2^32 - 1 times).
+  // Makes pages present and fixes them for DMA, in steps like commit(); the caller goes on, or takes back with unpin()
+  // what it has. Errors: out_of_range, no_memory, busy (a page is pinned 2^32 - 1 times).
   Result<u64> pin(Cpu& cpu, u64 first, u64 count);
   // Does up to kPinBatch and answers how many. The pages are pinned.
   u64 unpin(Cpu& cpu, u64 first, u64 count);
   u64 pinned_pages() const { return pinned_.load(kRelaxed); }
 
-  static constexpr u64 kZeroBatch = 8;
-  static constexpr u64 kPinBatch = 64;
+  static constexpr i32 kZeroBatch = 8;
+  static constexpr i32 kPinBatch = 64;
 
  private:
   template <class T, class... A>
@@ -85,11 +84,12 @@ class MemoryObject final : public KObject {
   void destroy(Cpu& cpu) override;
 
   bool owns_frames() const { return form_ == Form::anonymous || form_ == Form::contiguous; }
+  Result<u64> fix(Cpu& cpu, u64 first, u64 count, bool pin);
   u32 levels() const;
   static u64 nodes_for(u64 pages);
   // The slot of a page; null if a node on the way is absent and `make` is not set, or there is no memory for it.
   Slot* slot(Cpu& cpu, u64 index, bool make) REQUIRES(lock_);
-  Result<PhysAddr> page_locked(Cpu& cpu, u64 index) REQUIRES(lock_);
+  Result<PhysAddr> page_locked(Cpu& cpu, u64 index, i32& budget) REQUIRES(lock_);
 
   const PhysAddr base_;
   const u64 pages_;

@@ -72,7 +72,7 @@ class PageTable {
   static u32 index(VirtAddr at, u32 level) { return u32(at.value >> (kPageShift + 9 * level)) & 511; }
   static Entry* table(PhysAddr address);
   Frame& frame_of(Cpu& cpu, const Entry* table) const;
-  void drop_empty_tables(Cpu& cpu, VirtAddr at, Entry* const (&path)[kLevels], u32 level, TlbBatch& batch);
+  void drop_entries(Cpu& cpu, VirtAddr at, Entry* const (&path)[kLevels], u32 level, u32 count, TlbBatch& batch);
   template <class Change>
   VirtAddr walk(Cpu& cpu, VirtAddr first, VirtAddr end, TlbBatch& batch, Budget& budget, Change change);
 

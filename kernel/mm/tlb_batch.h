@@ -3,7 +3,7 @@
 //
 // Invariants   I1 a batch is flushed before it dies, and while its owner holds no lock: a CPU that spins for our lock
 //                 with interrupts off could not answer.
-// Costs        add O(1). flush: up to kRanges * 8 single invalidations, else one full flush; one IPI per CPU that has
+// Costs        add O(1). flush: up to kSinglePages single invalidations, else one full flush; one IPI per CPU that has
 //              the space loaded (Cpu::space).
 #pragma once
 
