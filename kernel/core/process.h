@@ -25,6 +25,7 @@ struct ProcessName {
 
 class Process final : public KObject {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::process;
   // Errors: no_memory, quota_exceeded.
   static Result<RefPtr<Process>> create(Cpu& cpu, ResourceGroup& group, const ProcessName& name);
 
@@ -91,12 +92,10 @@ class Process final : public KObject {
   void finish_exit(Cpu& cpu);
   bool release_step(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
-  static void unlink_waiter(Thread& thread) { thread.wait.queue.unlink(); }
 
   SpinLock lock_{LockRank::process, "process"};
   IntrusiveList<Thread, &Thread::process_hook> threads_ GUARDED_BY(lock_);
-  struct WaiterHook;
-  Thread* first_waiter_ = nullptr;
+  WaitQueue waiters_;
   Atomic<u32> thread_count_{0};
   Atomic<u64> consumed_{0};
   ProcessState state_ = ProcessState::fresh;

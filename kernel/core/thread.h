@@ -6,7 +6,7 @@
 // has a caller it runs on the caller's scheduling context (donation).
 //
 // Invariants   I1 state ready: in its CPU's scheduler. running: it is cpu.current. All others: in neither.
-//              I2 wait.kind != none exactly while state is waiting. wait.queue is linked exactly for those kinds of wait
+//              I2 wait.kind != none exactly while state is waiting. wait_queue is linked exactly for those kinds of wait
 //                 that have a queue (all but reply).
 //              I3 a.callee == b  <=>  b.caller == a. Then a waits for reply.
 //              I4 context is &own_context or the context of a thread that waits, through calls, for this one.
@@ -45,6 +45,9 @@ enum class WaitKind : u8 {
   stopped,       // suspended or in a process that is going: not ready although nothing is awaited
 };
 
+// Threads that wait for the same thing, in order of arrival.
+class Thread;
+
 struct WaitRecord {
   WaitKind kind = WaitKind::none;
   bool fault = false;      // send, reply: the message is the thread's fault record
@@ -52,7 +55,6 @@ struct WaitRecord {
   KObject* object = nullptr;  // what the queue belongs to; kept alive by the capability or by a reference there
   u64 key = 0;             // send: badge. word: object id. log: sequence number
   CapIndex capability;     // through which it waits; checked again after a revocation
-  ListHook queue;
 };
 
 struct FaultRecord {
@@ -63,6 +65,7 @@ struct FaultRecord {
 
 class Thread final : public KObject, public TimerEntry {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::thread;
   // Flags that keep a thread off the fast paths. One word, so that two threads are tested with one OR.
   static constexpr u32 kCancel = 1;   // the wait, or the next one, ends with Cancelled
   static constexpr u32 kSuspend = 2;
@@ -73,7 +76,7 @@ class Thread final : public KObject, public TimerEntry {
   // bad_state (the process is going).
   static Result<RefPtr<Thread>> create(Cpu& cpu, Process& process, u32 level);
 
-  // First, because the entry code reads it at a fixed offset.
+  // The entry code reads it at a fixed offset (checked in <arch/...>).
   arch::ThreadState state;
 
   // The IPC path touches these: one or two cache lines.
@@ -88,6 +91,7 @@ class Thread final : public KObject, public TimerEntry {
   Thread* callee = nullptr;
   Reply* reply_object = nullptr;
   WaitRecord wait;
+  ListHook wait_queue;
 
   ReadyLink ready_link;
   SchedulingContext own_context;
@@ -106,6 +110,8 @@ class Thread final : public KObject, public TimerEntry {
   void end_wait(Cpu& cpu, Status status, u64 word0 = 0);
   // The same without touching its registers: the message is there already.
   void end_wait_with_message(Cpu& cpu);
+  // The same for a server that takes over the caller's context: it runs next at its level.
+  void end_wait_with_handoff(Cpu& cpu);
   // Takes it out of whatever it waits in, undoing donation; the wait ends with `status`, unless it is none.
   void abort_wait(Cpu& cpu, Status status);
   void make_ready(Cpu& cpu);
@@ -136,10 +142,13 @@ class Thread final : public KObject, public TimerEntry {
   ~Thread() override = default;
   void expired(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
-  void unlink_wait(Cpu& cpu);
-  void stop(Cpu& cpu);
+  void leave_wait(Cpu& cpu);
 
   RefPtr<MemoryObject> message_memory_;
 };
 
+}  // namespace keel
+
+namespace keel {
+using WaitQueue = IntrusiveList<Thread, &Thread::wait_queue>;
 }  // namespace keel
