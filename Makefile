@@ -13,7 +13,7 @@ export PROFILE SMP MEM MACHINE DISK APPEND GDB ICOUNT
 PRESET := x86_64-$(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run debug test test-long fmt lint clean
+.PHONY: help setup build run debug test test-long fuzz fmt lint clean
 
 help: ## list targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test: setup ## everything: lint, host unit tests, QEMU suites
 
 test-long: setup ## test, with the long suites
 	@KEEL_LONG=1 tools/test
+
+fuzz: setup ## fuzz the host build, FUZZ_SECONDS=30 for each fuzzer
+	@tools/fuzz
 
 fmt: setup ## format the sources
 	@tools/lint --fix

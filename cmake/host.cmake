@@ -58,3 +58,10 @@ keel_folder_tests(base_test base LIBS keel_kernel_host)
 foreach(folder ${KEEL_KERNEL_FOLDERS})
   keel_folder_tests(kernel_${folder}_test kernel/${folder} LIBS keel_kernel_host)
 endforeach()
+
+# Every *_fuzz.cc is a fuzzer of its own, named after its file.
+file(GLOB_RECURSE fuzzers CONFIGURE_DEPENDS ${KEEL_ROOT}/base/*_fuzz.cc ${KEEL_ROOT}/kernel/*_fuzz.cc)
+foreach(fuzzer ${fuzzers})
+  get_filename_component(name ${fuzzer} NAME_WE)
+  keel_fuzz(${name} SOURCES ${fuzzer} LIBS keel_kernel_host)
+endforeach()

@@ -1,6 +1,6 @@
 // Symbols that the compiler and libc++ call. All of them report a bug, so they trap.
-#include <__verbose_abort>
 #include <stdlib.h>
+#include <__verbose_abort>
 
 extern "C" {
 

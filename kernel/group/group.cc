@@ -4,7 +4,7 @@
 
 namespace keel {
 
-ResourceGroup::ResourceGroup(Machine& machine, void*) : KObject(ObjectKind::group, *this), machine_(machine) {}
+ResourceGroup::ResourceGroup(Machine& machine, void*) : KObject(ObjectKind::group, *this, machine), machine_(machine) {}
 
 ResourceGroup::ResourceGroup(Machine& machine, ResourceGroup& parent)
     : KObject(ObjectKind::group, parent), machine_(machine), parent_(parent), depth_(parent.depth_ + 1) {}

@@ -35,19 +35,12 @@ AddressSpace::AddressSpace(ResourceGroup& group, u64 layout_seed)
     : KObject(ObjectKind::address_space, group), random_(layout_seed) {}
 
 Result<RefPtr<AddressSpace>> AddressSpace::create(Cpu& cpu, ResourceGroup& group, u64 layout_seed) {
-  AddressSpace* space = TRY(make<AddressSpace>(cpu, group, group, layout_seed));
-  Status status = Status::ok;
-  {
-    LockGuard guard(cpu, space->lock_);
-    status = space->tables_.initialise(cpu, group).status();
-    // Regions go from a random place in the middle of the lower half upwards: 28 bits, and dense page tables.
-    space->next_ = VirtAddr((u64{1} << 44) + ((space->random() & 0x0fff'ffff) << 16));
-  }
-  if (status != Status::ok) {
-    destroy_object(cpu, group, space);
-    return status;
-  }
-  return RefPtr<AddressSpace>::adopt(space);
+  auto space = RefPtr<AddressSpace>::adopt(TRY(make<AddressSpace>(cpu, group, group, layout_seed)));
+  LockGuard guard(cpu, space->lock_);
+  TRY(space->tables_.initialise(cpu, group));
+  // Regions go from a random place in the middle of the lower half upwards: 28 bits, and dense page tables.
+  space->next_ = VirtAddr((u64{1} << 44) + ((space->random() & 0x0fff'ffff) << 16));
+  return space;
 }
 
 void AddressSpace::destroy(Cpu& cpu) {

@@ -81,4 +81,4 @@
 #ifdef __cplusplus
 extern "C"
 #endif
-extern int errno;
+    extern int errno;

@@ -4,9 +4,15 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-typedef struct { int quot, rem; } div_t;
-typedef struct { long quot, rem; } ldiv_t;
-typedef struct { long long quot, rem; } lldiv_t;
+typedef struct {
+  int quot, rem;
+} div_t;
+typedef struct {
+  long quot, rem;
+} ldiv_t;
+typedef struct {
+  long long quot, rem;
+} lldiv_t;
 __attribute__((noreturn)) void abort(void);
 __attribute__((noreturn)) void exit(int);
 __attribute__((noreturn)) void _Exit(int);

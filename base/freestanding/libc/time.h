@@ -7,8 +7,13 @@ extern "C" {
 typedef long time_t;
 typedef long clock_t;
 #define CLOCKS_PER_SEC 1000000
-struct timespec { time_t tv_sec; long tv_nsec; };
-struct tm { int tm_sec, tm_min, tm_hour, tm_mday, tm_mon, tm_year, tm_wday, tm_yday, tm_isdst; };
+struct timespec {
+  time_t tv_sec;
+  long tv_nsec;
+};
+struct tm {
+  int tm_sec, tm_min, tm_hour, tm_mday, tm_mon, tm_year, tm_wday, tm_yday, tm_isdst;
+};
 clock_t clock(void);
 double difftime(time_t, time_t);
 time_t mktime(struct tm*);

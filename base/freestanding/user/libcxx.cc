@@ -1,5 +1,5 @@
-// The members that libc++ declares `extern template` and expects in its library. User space only: the kernel has no heap
-// behind operator new. shared_ptr is left out on purpose: without <thread> its counts are not atomic; use RefPtr.
+// The members that libc++ declares `extern template` and expects in its library. User space only: the kernel has no
+// heap behind operator new. shared_ptr is left out on purpose: without <thread> its counts are not atomic; use RefPtr.
 #include <algorithm>
 #include <stdexcept>
 #include <string>
@@ -30,6 +30,7 @@ template <class Compare, class Iterator>
 void __sort(Iterator first, Iterator last, Compare) {
   std::sort(first, last, [](auto a, auto b) { return a < b; });
 }
+// NOLINTNEXTLINE(bugprone-macro-parentheses): T is a type.
 #define SORT(T) template void __sort<__less<T>&, T*>(T*, T*, __less<T>&);
 SORT(char)
 SORT(signed char)

@@ -1,8 +1,8 @@
 // memcpy and friends for x86_64.
 //
-// Up to 32 bytes: overlapping loads and stores, everything loaded before anything is stored, so they also serve memmove.
-// Above: whole words with `rep movsq/stosq`, and the last word once more, unaligned. Never `rep movsb/stosb`: emulated
-// machines, on which Keel counts instructions, execute those byte by byte.
+// Up to 32 bytes: overlapping loads and stores, everything loaded before anything is stored, so they also serve
+// memmove. Above: whole words with `rep movsq/stosq`, and the last word once more, unaligned. Never `rep movsb/stosb`:
+// emulated machines, on which Keel counts instructions, execute those byte by byte.
 #include <string.h>
 
 #include "base/types.h"
@@ -50,7 +50,8 @@ inline void copy_words_up(u8* to, const u8* from, usize n) {
   u64 last = load<u64>(from + n - 8);
   u8* end = to + n;
   usize words = n / 8;
-  // SAFETY: reads and writes `words` words inside the n bytes that the caller vouches for; the direction flag is clear by ABI.
+  // SAFETY: reads and writes `words` words inside the n bytes that the caller vouches for; the direction flag is clear
+  // by ABI.
   asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
   store(end - 8, last);
 }
@@ -81,7 +82,8 @@ void* memmove(void* to, const void* from, usize n) {
     u64 first = load<u64>(f);
     usize left = n;
     for (; left >= 32; left -= 32) {
-      u64 a = load<u64>(f + left - 8), b = load<u64>(f + left - 16), c = load<u64>(f + left - 24), d = load<u64>(f + left - 32);
+      u64 a = load<u64>(f + left - 8), b = load<u64>(f + left - 16), c = load<u64>(f + left - 24),
+          d = load<u64>(f + left - 32);
       store(t + left - 8, a), store(t + left - 16, b), store(t + left - 24, c), store(t + left - 32, d);
     }
     for (; left >= 8; left -= 8) store(t + left - 8, load<u64>(f + left - 8));
@@ -99,7 +101,8 @@ void* memset(void* to, int value, usize n) {
     if (words <= 8) {
       for (; words != 0; --words, t += 8) store(t, pattern);
     } else {
-      // SAFETY: writes `words` words inside the n bytes that the caller vouches for; the direction flag is clear by ABI.
+      // SAFETY: writes `words` words inside the n bytes that the caller vouches for; the direction flag is clear by
+      // ABI.
       asm volatile("rep stosq" : "+D"(t), "+c"(words) : "a"(pattern) : "memory");
     }
     store(end - 8, pattern);

@@ -133,7 +133,8 @@ void map_image(u64 slide) {
 // SAFETY: `linked` comes from the image's own relocation records, so it lies inside the loaded image.
 u64* loaded_word(u64 linked) { return reinterpret_cast<u64*>(linked - kLinkBase + kLoadBase); }
 
-// Applies the relative relocations: RELR (System V gABI, "Relative Relocation Table") and, for what RELR cannot express, RELA.
+// Applies the relative relocations: RELR (System V gABI, "Relative Relocation Table") and, for what RELR cannot
+// express, RELA.
 void relocate(u64 slide) {
   u64 where = 0;
   for (const u64* entry = kernel_relr_start; entry != kernel_relr_end; ++entry) {
@@ -198,7 +199,8 @@ using namespace keel::arch;
 
 u64 boot_prepare(u64 start_info) {
   const StartInfo* info = loader_data<StartInfo>(start_info);
-  u64 slide = choose_slide(info != nullptr && info->magic == kStartInfoMagic ? command_line_of(*info) : std::string_view());
+  u64 slide =
+      choose_slide(info != nullptr && info->magic == kStartInfoMagic ? command_line_of(*info) : std::string_view());
   map_image(slide);
   relocate(slide);
   return slide;

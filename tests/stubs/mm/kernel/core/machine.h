@@ -1,4 +1,4 @@
-// What kernel/mm and kernel/group need of a Machine.
+// What kernel/mm, kernel/group, kernel/cap and kernel/object need of a Machine, until the real one lands.
 #pragma once
 #include "kernel/core/cpu.h"
 #include "kernel/group/group.h"
@@ -6,18 +6,20 @@
 #include "kernel/mm/frames.h"
 #include "kernel/mm/heap.h"
 namespace keel {
+struct CapSlot;
 class Machine {
  public:
-  Machine() : root_(*this, nullptr) { cpus[0] = &boot_cpu; }
+  Machine() : root_(*this, nullptr) {}
   ResourceGroup& root_group() { return root_; }
+  Cpu& work_cpu() { return boot_cpu; }
+  u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }
+  CapSlot* empty_chunk() { return nullptr; }
   FrameAllocator frames;
   KernelHeap heap;
   FaultInjector faults;
   Cpu boot_cpu{*this, 0};
-  Cpu* cpus[kMaxCpus] = {};
-  u32 cpu_count = 1;
-  WorkQueue deferred;  // objects whose last reference went
  private:
+  Atomic<u64> next_id_{1};
   ResourceGroup root_;
 };
 }  // namespace keel

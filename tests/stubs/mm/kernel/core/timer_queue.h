@@ -1,4 +1,0 @@
-#pragma once
-namespace keel {
-class TimerQueue {};
-}  // namespace keel
