@@ -190,7 +190,8 @@ Frame* FrameAllocator::block(Cpu& cpu, u32 order) {
       m.frames_[m.frame_count_++] = frame;
     }
   }
-  return m.frame_count_ == 0 ? nullptr : m.frames_[--m.frame_count_];
+  if (m.frame_count_ > 0) return m.frames_[--m.frame_count_];
+  return m.zeroed_count_ > 0 ? m.zeroed_[--m.zeroed_count_] : nullptr;  // the last ones
 }
 
 Result<Frame*> FrameAllocator::take(Cpu& cpu, u32 order, FrameUse use) {
@@ -202,6 +203,40 @@ Result<Frame*> FrameAllocator::take(Cpu& cpu, u32 order, FrameUse use) {
   count(use, u64{1} << order);
   arch::unpoison(phys_to_virt(address(frame)), kPageSize << order);
   return frame;
+}
+
+Result<Frame*> FrameAllocator::take_zeroed(Cpu& cpu, FrameUse use) {
+  Magazines& m = cpu.magazines;
+  if (m.zeroed_count_ == 0) {
+    Frame* frame = TRY(take(cpu, 0, use));
+    arch::zero_page(phys_to_virt(address(frame)));
+    return frame;
+  }
+  if (cpu.machine.faults.should_fail()) return Status::no_memory;
+  Frame* frame = m.zeroed_[--m.zeroed_count_];
+  frame->use = use;
+  count(use, 1);
+  arch::unpoison(phys_to_virt(address(frame)), kPageSize);
+  return frame;
+}
+
+bool FrameAllocator::zero_ahead(Cpu& cpu) {
+  Magazines& m = cpu.magazines;
+  if (m.zeroed_count_ == Magazines::kZeroed) return false;
+  // Not when only zeroed ones are left.
+  const u32 zeroed = m.zeroed_count_;
+  Frame* frame = block(cpu, 0);
+  if (frame == nullptr) return false;
+  if (m.zeroed_count_ != zeroed) {
+    m.zeroed_[m.zeroed_count_++] = frame;
+    return false;
+  }
+  arch::unpoison(phys_to_virt(address(frame)), kPageSize);
+  arch::zero_page(phys_to_virt(address(frame)));
+  arch::poison(phys_to_virt(address(frame)), kPageSize);
+  frame->pins = 0;
+  m.zeroed_[m.zeroed_count_++] = frame;
+  return true;
 }
 
 void FrameAllocator::give(Cpu& cpu, Frame* frame) {
@@ -271,6 +306,7 @@ void FrameAllocator::drain(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
   Magazines& m = cpu.magazines;
   while (m.frame_count_ > 0) give_locked(m.frames_[--m.frame_count_], 0);
+  while (m.zeroed_count_ > 0) give_locked(m.zeroed_[--m.zeroed_count_], 0);
 }
 
 u64 FrameAllocator::check(Cpu& cpu) {

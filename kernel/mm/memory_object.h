@@ -85,7 +85,7 @@ class MemoryObject final : public KObject {
 
   bool owns_frames() const { return form_ == Form::anonymous || form_ == Form::contiguous; }
   Result<u64> fix(Cpu& cpu, u64 first, u64 count, bool pin);
-  u32 levels() const;
+  static u32 levels_for(u64 pages);
   static u64 nodes_for(u64 pages);
   // The slot of a page; null if a node on the way is absent and `make` is not set, or there is no memory for it.
   Slot* slot(Cpu& cpu, u64 index, bool make) REQUIRES(lock_);
@@ -96,6 +96,7 @@ class MemoryObject final : public KObject {
   const u64 charged_;
   const Form form_;
   const CacheMode cache_;
+  const u8 levels_;  // of radix nodes between root_ and the pages
   Atomic<u64> pinned_{0};
 
   SpinLock lock_{LockRank::memory, "memory object"};

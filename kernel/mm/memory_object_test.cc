@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <set>
+#include <vector>
 
 #include "kernel/mm/test_machine.h"
 
@@ -36,6 +36,34 @@ TEST(MemoryObject, PagesAppearZeroedWhenTouchedAndStay) {
     object.reset();
     EXPECT_EQ(m.baseline(), before) << pages;
   }
+}
+
+TEST(MemoryObject, FramesZeroedAheadAreUsedFirstAndZero) {
+  TestMachine m;
+  const auto before = m.baseline();
+  {
+    auto object = MUST(MemoryObject::create_anonymous(m.cpu(), m.root(), 8));
+    while (m.frames().zero_ahead(m.cpu())) {
+    }
+    EXPECT_EQ(m.frames().statistics().free, before.free - 1);  // the heap's slab; those ahead count as free
+    for (u64 i = 0; i < 8; ++i) {
+      const PhysAddr page = MUST(object->page(m.cpu(), i, Access::write));
+      for (u64 w = 0; w < 512; ++w) ASSERT_EQ(words(page)[w], 0u);
+      words(page)[i] = 1;
+    }
+    // The very last frame is given out, too, and zeroing ahead stops then.
+    std::vector<Frame*> all;
+    for (;;) {
+      auto frame = m.frames().take(m.cpu(), 0, FrameUse::user);
+      if (!frame.has_value()) break;
+      all.push_back(*frame);
+      if (all.size() % 1000 == 0) m.frames().zero_ahead(m.cpu());
+    }
+    EXPECT_EQ(m.frames().statistics().free, 0u);
+    EXPECT_FALSE(m.frames().zero_ahead(m.cpu()));
+    for (Frame* frame : all) m.frames().give(m.cpu(), frame);
+  }
+  EXPECT_EQ(m.baseline(), before);
 }
 
 TEST(MemoryObject, SizesAreChecked) {
