@@ -152,9 +152,6 @@ Result<VirtAddr> AddressSpace::map(Cpu& cpu, const MapRequest& request) {
 // Makes [at, end) of `region` a region of its own, in memory that the caller has allocated.
 Result<void> AddressSpace::split(Cpu& cpu, Region& region, VirtAddr at, Region*& spare) {
   Region& right = *spare;
-  right.node.holder = &right;
-  TRY(link_sibling(cpu, region.node, right.node));
-  spare = nullptr;
   const u64 left_pages = (at - region.start) / kPageSize;
   right.start = at;
   right.pages = region.pages - left_pages;
@@ -163,6 +160,10 @@ Result<void> AddressSpace::split(Cpu& cpu, Region& region, VirtAddr at, Region*&
   right.space = this;
   right.prot = region.prot;
   right.max = region.max;
+  right.node.holder = &right;
+  // From here on a revocation may find it, and reads `space` without our lock.
+  TRY(link_sibling(cpu, region.node, right.node));
+  spare = nullptr;
   region.pages = left_pages;
   regions_.insert(right);
   region_count_.fetch_add(1, kRelaxed);

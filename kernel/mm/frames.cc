@@ -111,7 +111,8 @@ bool FrameAllocator::overlaps_ram(PhysRange range) const {
 }
 
 void FrameAllocator::push(Frame* frame, u32 order) {
-  frame->use = FrameUse::free;
+  frame->use = FrameUse::none;
+  frame->listed = true;
   frame->order = u8(order);
   frame->pins = 0;
   frame->previous = Frame::kNone;
@@ -123,7 +124,7 @@ void FrameAllocator::push(Frame* frame, u32 order) {
 void FrameAllocator::remove(Frame* frame) {
   if (frame->next != Frame::kNone) at(frame->next).previous = frame->previous;
   (frame->previous != Frame::kNone ? at(frame->previous).next : heads_[frame->order]) = frame->next;
-  frame->use = FrameUse::reserved;
+  frame->listed = false;
 }
 
 // Makes the frames of the next cold chunk known (I3). False if there is none.
@@ -169,7 +170,7 @@ void FrameAllocator::give_locked(Frame* frame, u32 order) {
   u32 i = index(frame);
   for (; order < kMaxOrder; ++order) {
     Frame& buddy = at(i ^ (1u << order));
-    if (buddy.use != FrameUse::free || buddy.order != order) break;
+    if (!buddy.listed || buddy.order != order) break;
     remove(&buddy);
     i &= ~(1u << order);
   }
@@ -243,7 +244,6 @@ void FrameAllocator::give(Cpu& cpu, Frame* frame) {
   const u32 order = frame->order;
   uncount(frame->use, u64{1} << order);
   arch::poison(phys_to_virt(address(frame)), kPageSize << order);
-  frame->use = FrameUse::reserved;
   if (order != 0) {
     LockGuard guard(cpu, lock_);
     return give_locked(frame, order);
@@ -315,10 +315,10 @@ u64 FrameAllocator::check(Cpu& cpu) {
   for (u32 order = 0; order <= kMaxOrder; ++order) {
     for (u32 i = heads_[order]; i != Frame::kNone; i = at(i).next) {
       const Frame& frame = at(i);
-      if (frame.use != FrameUse::free || frame.order != order) __builtin_trap();
+      if (!frame.listed || frame.order != order) __builtin_trap();
       if ((i & ((1u << order) - 1)) != 0) __builtin_trap();  // I1
       const Frame& buddy = at(i ^ (1u << order));
-      if (order < kMaxOrder && buddy.use == FrameUse::free && buddy.order == order) __builtin_trap();  // I2
+      if (order < kMaxOrder && buddy.listed && buddy.order == order) __builtin_trap();  // I2
       free += u64{1} << order;
     }
   }
