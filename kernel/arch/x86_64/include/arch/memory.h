@@ -5,7 +5,7 @@
 //   kStackWindow         one stack per CPU, each between two guard pages
 //   kKernelBase + slide  the kernel image: text r-x, rodata r--, data rw-
 //
-// Invariants   I1 all root entries of this half exist from initialise_kernel_memory() on and never change, so that
+// Invariants   I1 all root entries of this half that are ever used exist from initialise_kernel_memory() on and never change, so that
 //                 every address space can copy them.
 //              I2 no page is mapped both writable and executable, at any two addresses (the image has no alias).
 #pragma once
@@ -48,6 +48,8 @@ PhysAddr kernel_root();
 // Registers of a device that the kernel itself drives. Never unmapped; boot only, one CPU. Page tables come from
 // `frames` charged to `group`. Errors: no_memory, quota_exceeded.
 Result<volatile void*> map_mmio(Cpu& cpu, ResourceGroup& group, PhysAddr base, u64 bytes);
+// Tables that the firmware left in memory which is not RAM, read-only; in RAM they are in the direct map already.
+Result<const void*> map_firmware(Cpu& cpu, ResourceGroup& group, PhysAddr base, u64 bytes);
 // A kernel stack of `pages` between two guard pages; answers its top. Never freed; boot only, one CPU.
 Result<VirtAddr> allocate_stack(Cpu& cpu, ResourceGroup& group, u64 pages);
 
