@@ -399,6 +399,30 @@ TEST_F(AddressSpaceTest, SpaceOutlivesARegionThatARevokerHolds) {
   EXPECT_EQ(m.baseline(), before);
 }
 
+// A TLB as large as can be: it forgets only what it is told to.
+class EndlessTlb final : public arch::TlbObserver {
+ public:
+  EndlessTlb() { arch::tlb_observer = this; }
+  ~EndlessTlb() override { arch::tlb_observer = nullptr; }
+  void invalidated(VirtAddr page) override { cached_.erase(page.value); }
+  void invalidated_all() override { cached_.clear(); }
+  // Whether everything cached is still allowed; then caches what is present now.
+  bool check_and_fill(Cpu& cpu, AddressSpace& space, VirtAddr base, u64 pages) {
+    for (u64 i = 0; i < pages; ++i) {
+      const VirtAddr at = base + i * kPageSize;
+      const auto now = space.lookup(cpu, at);
+      if (auto it = cached_.find(at.value); it != cached_.end()) {
+        if (!now || now->address != it->second.first || !within(it->second.second, now->flags.protection)) return false;
+      }
+      if (now) cached_[at.value] = {now->address, now->flags.protection};
+    }
+    return true;
+  }
+
+ private:
+  std::map<u64, std::pair<PhysAddr, Protection>> cached_;
+};
+
 // Random operations against a model of pages.
 TEST_F(AddressSpaceTest, BehavesLikeAModel) {
   const u64 seed = test_seed();
@@ -420,6 +444,8 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
     objects.push_back(
         MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0x1'0000'0000 - 700 * kPageSize), 1500, CacheMode::uncached)));
     std::map<u64, Page> model;
+    EndlessTlb tlb;
+    cpu.space = space.get();
     const Protection prots[] = {Protection::none, Protection::read, Protection::read_write, Protection::read_execute};
     const Protection maxes[] = {Protection::all, Protection::all, Protection::read, Protection::read_write};
     const Access accesses[] = {Access::read, Access::write, Access::execute};
@@ -481,6 +507,7 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
           ASSERT_TRUE(allows(mapping->flags.protection, access));
         }
       }
+      ASSERT_TRUE(tlb.check_and_fill(cpu, *space, base, kPages));
       if (step % 16 != 0) continue;
       ASSERT_TRUE(space->check(cpu));
       ASSERT_EQ(space->mapped_pages(), model.size());
@@ -494,6 +521,7 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
         ASSERT_EQ(mapping->flags.cache, objects[page.object]->cache());
       }
     }
+    cpu.space = nullptr;
   }
   EXPECT_EQ(m.baseline(), before);
 }

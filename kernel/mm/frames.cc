@@ -179,6 +179,11 @@ void FrameAllocator::give_locked(Frame* frame, u32 order) {
 
 Frame* FrameAllocator::block(Cpu& cpu, u32 order) {
   if (order != 0) {
+    {
+      LockGuard guard(cpu, lock_);
+      if (Frame* frame = take_locked(order)) return frame;
+    }
+    drain(cpu);  // what this CPU holds back may complete a block
     LockGuard guard(cpu, lock_);
     return take_locked(order);
   }
@@ -242,6 +247,8 @@ bool FrameAllocator::zero_ahead(Cpu& cpu) {
 
 void FrameAllocator::give(Cpu& cpu, Frame* frame) {
   const u32 order = frame->order;
+  if (frame->use == FrameUse::user && frame->pins != 0) __builtin_trap();  // Frame I2
+  frame->pins = 0;  // whatever its user kept there: the frame may come back in the middle of a block
   uncount(frame->use, u64{1} << order);
   arch::poison(phys_to_virt(address(frame)), kPageSize << order);
   if (order != 0) {

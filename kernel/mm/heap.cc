@@ -83,7 +83,7 @@ u32 order_of(usize bytes) { return u32(std::bit_width((bytes - 1) >> kPageShift)
 KernelHeap& heap_of(Cpu& cpu) { return cpu.machine.heap; }
 
 Result<void*> KernelHeap::allocate(Cpu& cpu, ResourceGroup& group, usize bytes) {
-  if (bytes + kRedZone > kLargest) return allocate_frames(cpu, group, bytes);
+  if (bytes > kLargest - kRedZone) return allocate_frames(cpu, group, bytes);
   const u32 size_class = kClassOf[(bytes + kRedZone + 15) / 16];
   const usize size = kSizes[size_class];
   if (cpu.machine.faults.should_fail()) return Status::no_memory;
@@ -100,7 +100,7 @@ Result<void*> KernelHeap::allocate(Cpu& cpu, ResourceGroup& group, usize bytes) 
 }
 
 void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes) {
-  if (bytes + kRedZone > kLargest) {
+  if (bytes > kLargest - kRedZone) {
     Frame* frame = cpu.machine.frames.frame(virt_to_phys(memory));
     const usize size = kPageSize << frame->order;
     cpu.machine.frames.give(cpu, frame);

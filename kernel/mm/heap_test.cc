@@ -30,6 +30,7 @@ TEST(Heap, EverySizeIsUsableAndComesBack) {
     EXPECT_EQ(m.baseline(), before) << bytes;
   }
   EXPECT_EQ(heap(m).allocate(m.cpu(), m.root(), KernelHeap::kMaxBytes + 1).status(), Status::too_big);
+  EXPECT_EQ(heap(m).allocate(m.cpu(), m.root(), ~usize{0}).status(), Status::too_big);
 }
 
 TEST(Heap, RandomUseKeepsContentsApart) {

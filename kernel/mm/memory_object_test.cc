@@ -152,6 +152,20 @@ TEST(MemoryObject, PinnedPagesAreCounted) {
   EXPECT_EQ(m.baseline(), before);
 }
 
+TEST(MemoryObject, PinCountsStartAtZeroWhateverAFrameWasBefore) {
+  TestMachine m(8 * kMiB);
+  std::vector<void*> objects;
+  while (auto object = m.machine().heap.allocate(m.cpu(), m.root(), 500)) objects.push_back(*object);
+  for (void* object : objects) m.machine().heap.free(m.cpu(), m.root(), object, 500);
+  m.settle();
+  auto object = MUST(MemoryObject::create_contiguous(m.cpu(), m.root(), 500));
+  for (u64 done = 0; done < 500;) done += MUST(object->pin(m.cpu(), done, 500 - done));
+  for (u64 i = 0; i < 500; ++i) {
+    ASSERT_EQ(m.frames().frame(MUST(object->page(m.cpu(), i, Access::read)))->pins, 1u);
+  }
+  for (u64 done = 0; done < 500;) done += object->unpin(m.cpu(), done, 500 - done);
+}
+
 TEST(MemoryObject, PhysicalRangesNeverShowRam) {
   TestMachine m;
   const PhysRange ram = m.range(0, 64 * kMiB);

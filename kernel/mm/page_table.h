@@ -30,7 +30,7 @@ inline constexpr u64 kLargePages = kLargePageSize / kPageSize;
 
 // How much one call may still do before it has to return: about 10 instructions a unit.
 struct Budget {
-  static constexpr i32 kStep = 1024;
+  static constexpr i32 kStep = 512;
   static constexpr i32 kPerPage = 8;
   i32 left = kStep;
   bool spend(i32 units) { return (left -= units) > 0; }
