@@ -423,6 +423,21 @@ class EndlessTlb final : public arch::TlbObserver {
   std::map<u64, std::pair<PhysAddr, Protection>> cached_;
 };
 
+TEST_F(AddressSpaceTest, ScatteredPagesAllLeaveTheTlb) {
+  auto space = make_space();
+  auto object = anonymous(60);
+  EndlessTlb tlb;
+  cpu.space = space.get();
+  MUST(map_at(*space, *object, kAt, 60));
+  for (u64 i = 0; i < 60; i += 3) MUST(space->handle_fault(cpu, kAt + i * kPageSize, Access::write));
+  ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
+  EXPECT_EQ(protect(*space, kAt, 60 * kPageSize, Protection::read), Status::ok);
+  ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
+  EXPECT_EQ(unmap(*space, kAt, 60 * kPageSize), Status::ok);
+  ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
+  cpu.space = nullptr;
+}
+
 // Random operations against a model of pages.
 TEST_F(AddressSpaceTest, BehavesLikeAModel) {
   const u64 seed = test_seed();
