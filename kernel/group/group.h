@@ -11,7 +11,7 @@
 namespace keel {
 
 enum class Resource : u8 {
-  frames,        // 4 KiB pages of RAM: user memory, page tables, capability tables, slabs' growth is charged as bytes below
+  frames,  // 4 KiB pages of RAM: user memory, page tables, capability tables, slabs' growth is charged as bytes below
   kernel_bytes,  // bytes of kernel objects from the heap
   count,
 };

@@ -108,7 +108,8 @@ Result<VirtAddr> AddressSpace::map(Cpu& cpu, const MapRequest& request) {
   if (request.first_page > request.memory.pages() || request.pages > request.memory.pages() - request.first_page) {
     return Status::out_of_range;
   }
-  if (request.pages > space_pages || request.guard_pages > (space_pages - request.pages) / 2) return Status::bad_address;
+  if (request.pages > space_pages || request.guard_pages > (space_pages - request.pages) / 2)
+    return Status::bad_address;
   const u64 bytes = request.pages * kPageSize;
   if (request.fixed || request.at != VirtAddr()) {
     if (!is_aligned(request.at.value, kPageSize)) return Status::misaligned;
@@ -431,9 +432,9 @@ bool AddressSpace::check(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
   VirtAddr last = kUserBase;
   for (Region* r = regions_.first(); r != nullptr; r = regions_.next(*r)) {
-    if (r->start < last || r->end() > kUserEnd || r->pages == 0) return false;                 // I1
-    if (r->first_page + r->pages > r->memory->pages()) return false;                           // I1
-    if (!within(r->prot, r->max) || !is_mappable(r->prot)) return false;                       // I2
+    if (r->start < last || r->end() > kUserEnd || r->pages == 0) return false;  // I1
+    if (r->first_page + r->pages > r->memory->pages()) return false;            // I1
+    if (!within(r->prot, r->max) || !is_mappable(r->prot)) return false;        // I2
     last = r->end();
   }
   return true;

@@ -17,10 +17,17 @@ class AddressSpaceTest : public ::testing::Test {
  protected:
   RefPtr<MemoryObject> anonymous(u64 pages) { return MUST(MemoryObject::create_anonymous(cpu, m.root(), pages)); }
   RefPtr<AddressSpace> make_space(u64 seed = 1) { return MUST(AddressSpace::create(cpu, m.root(), seed)); }
-  Result<VirtAddr> map_at(AddressSpace& s, MemoryObject& o, VirtAddr at, u64 pages, Protection prot = Protection::read_write,
-                          Protection max = Protection::all, u64 first = 0, CapNode* parent = nullptr) {
-    return s.map(cpu, {.memory = o, .parent = parent, .first_page = first, .pages = pages, .prot = prot, .max = max,
-                       .at = at, .fixed = true});
+  Result<VirtAddr> map_at(AddressSpace& s, MemoryObject& o, VirtAddr at, u64 pages,
+                          Protection prot = Protection::read_write, Protection max = Protection::all, u64 first = 0,
+                          CapNode* parent = nullptr) {
+    return s.map(cpu, {.memory = o,
+                       .parent = parent,
+                       .first_page = first,
+                       .pages = pages,
+                       .prot = prot,
+                       .max = max,
+                       .at = at,
+                       .fixed = true});
   }
   // Repeats a restartable call until it is finished.
   Status unmap(AddressSpace& s, VirtAddr at, u64 bytes) {
@@ -226,9 +233,10 @@ TEST_F(AddressSpaceTest, DeviceMemoryUsesLargePagesAndIsCutWhenNeeded) {
   const auto before = m.baseline();
   {
     auto space = make_space();
-    auto bar = MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0xe000'0000), 2048, CacheMode::write_combining));
-    const VirtAddr at = MUST(space->map(cpu, {.memory = *bar, .pages = 2048, .prot = Protection::read_write,
-                                              .max = Protection::read_write}));
+    auto bar =
+        MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0xe000'0000), 2048, CacheMode::write_combining));
+    const VirtAddr at = MUST(space->map(
+        cpu, {.memory = *bar, .pages = 2048, .prot = Protection::read_write, .max = Protection::read_write}));
     EXPECT_TRUE(is_aligned(at.value, kLargePageSize));
     MUST(space->handle_fault(cpu, at + 5 * kMiB + 17, Access::write));
     auto mapping = space->lookup(cpu, at + 5 * kMiB);
@@ -275,7 +283,8 @@ TEST_F(AddressSpaceTest, TeardownIsBoundedAndFinal) {
   {
     auto space = make_space();
     auto object = anonymous(3000);
-    for (u64 i = 0; i < 30; ++i) MUST(map_at(*space, *object, kAt + i * 7 * kMiB, 100, Protection::read, Protection::read, i * 100));
+    for (u64 i = 0; i < 30; ++i)
+      MUST(map_at(*space, *object, kAt + i * 7 * kMiB, 100, Protection::read, Protection::read, i * 100));
     for (u64 i = 0; i < 30; ++i) EXPECT_EQ(populate(*space, kAt + i * 7 * kMiB, 100 * kPageSize), Status::ok);
     u32 steps = 1;
     while (!space->teardown_step(cpu)) ++steps;
@@ -456,8 +465,8 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
     auto space = make_space();
     std::vector<RefPtr<MemoryObject>> objects;
     for (u64 pages : {u64{5}, u64{64}, u64{600}, u64{1500}}) objects.push_back(anonymous(pages));
-    objects.push_back(
-        MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0x1'0000'0000 - 700 * kPageSize), 1500, CacheMode::uncached)));
+    objects.push_back(MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0x1'0000'0000 - 700 * kPageSize), 1500,
+                                                         CacheMode::uncached)));
     std::map<u64, Page> model;
     EndlessTlb tlb;
     cpu.space = space.get();
@@ -512,9 +521,9 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
           break;
         default: {
           const Access access = accesses[random.below(3)];
-          const Status expected = !model.contains(first)                   ? Status::bad_address
+          const Status expected = !model.contains(first)               ? Status::bad_address
                                   : !allows(model[first].prot, access) ? Status::missing_right
-                                                                           : Status::ok;
+                                                                       : Status::ok;
           ASSERT_EQ(space->handle_fault(cpu, at, access).status(), expected);
           if (expected != Status::ok) break;
           auto mapping = space->lookup(cpu, at);

@@ -20,7 +20,7 @@ struct Frame {
   u32 previous = kNone;
   FrameUse use = FrameUse::none;
   u8 order = 0;
-  u8 size_class = 0;  // slab frames
+  u8 size_class = 0;    // slab frames
   bool listed = false;  // first frame of a free block; only ever touched under FrameAllocator::lock_
   union {
     u32 pins = 0;  // user frames: outstanding pins

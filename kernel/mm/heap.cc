@@ -13,7 +13,7 @@ namespace keel {
 namespace {
 
 constexpr std::array<u16, Magazines::kClasses> kSizes = {32,  48,  64,  96,   128,  192, 256,
-                                                        384, 512, 768, 1024, 1536, 2048};
+                                                         384, 512, 768, 1024, 1536, 2048};
 constexpr usize kLargest = 2048;
 
 // The class of a size, by 16 bytes.

@@ -18,7 +18,12 @@ constexpr u32 shift_of(u32 level) { return 9 * level; }
 }  // namespace
 
 MemoryObject::MemoryObject(ResourceGroup& group, Form form, PhysAddr base, u64 pages, CacheMode cache, u64 charged)
-    : KObject(ObjectKind::memory, group), base_(base), pages_(pages), charged_(charged), form_(form), cache_(cache),
+    : KObject(ObjectKind::memory, group),
+      base_(base),
+      pages_(pages),
+      charged_(charged),
+      form_(form),
+      cache_(cache),
       levels_(u8(levels_for(pages))) {}
 
 Result<RefPtr<MemoryObject>> MemoryObject::create(Cpu& cpu, ResourceGroup& group, Form form, PhysAddr base, u64 pages,

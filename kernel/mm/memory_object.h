@@ -1,7 +1,9 @@
 // MemoryObject: a range of pages that can be mapped, independent of where and by whom.
 //
-//   anonymous    zero-filled pages of RAM. The whole size is charged when the object is made ("commit"); frames are taken,
-//                and zeroed, when a page is first touched. `contiguous` ones own one physically contiguous run, for DMA.
+//   anonymous    zero-filled pages of RAM. The whole size is charged when the object is made ("commit"); frames are
+//   taken,
+//                and zeroed, when a page is first touched. `contiguous` ones own one physically contiguous run, for
+//                DMA.
 //   physical     addresses that are not RAM: device registers, firmware tables. Never owns frames, never maps RAM.
 //   boot_module  a range of RAM that was in use before the kernel was: the initial file system. Never freed.
 //
@@ -26,7 +28,7 @@ namespace keel {
 class MemoryObject final : public KObject {
  public:
   enum class Form : u8 { anonymous, contiguous, physical, boot_module };
-  static constexpr u64 kMaxPages = u64{1} << 27;       // three radix levels: 512 GiB
+  static constexpr u64 kMaxPages = u64{1} << 27;  // three radix levels: 512 GiB
   static constexpr u64 kMaxContiguous = FrameAllocator::kChunkFrames;
   static constexpr u64 kMaxPhysicalPages = u64{1} << 40;
 

@@ -169,7 +169,8 @@ TEST(MemoryObject, PinCountsStartAtZeroWhateverAFrameWasBefore) {
 TEST(MemoryObject, PhysicalRangesNeverShowRam) {
   TestMachine m;
   const PhysRange ram = m.range(0, 64 * kMiB);
-  auto everything = MUST(MemoryObject::create_physical(m.cpu(), m.root(), PhysAddr(0), u64{1} << 36, CacheMode::uncached));
+  auto everything =
+      MUST(MemoryObject::create_physical(m.cpu(), m.root(), PhysAddr(0), u64{1} << 36, CacheMode::uncached));
   EXPECT_EQ(MUST(everything->page(m.cpu(), 0xfee00, Access::read)), PhysAddr(0xfee00000));
   EXPECT_EQ(everything->page(m.cpu(), ram.base.value >> kPageShift, Access::read).status(), Status::bad_address);
   EXPECT_TRUE(everything->large_page(m.cpu(), 0xe0000).has_value());
@@ -181,19 +182,20 @@ TEST(MemoryObject, PhysicalRangesNeverShowRam) {
 
 TEST(MemoryObject, EveryAllocationMayFail) {
   TestMachine m;
-  EXPECT_GE(sweep_allocation_failures(m, [&]() -> Status {
-              auto object = MemoryObject::create_anonymous(m.cpu(), m.root(), 3'000'000);
-              if (!object.has_value()) return object.error();
-              for (u64 index : {0u, 1u, 2'999'999u}) {
-                auto page = (*object)->page(m.cpu(), index, Access::write);
-                if (!page.has_value()) return page.error();
-              }
-              return Status::ok;
-            }),
+  EXPECT_GE(sweep_allocation_failures(m,
+                                      [&]() -> Status {
+                                        auto object = MemoryObject::create_anonymous(m.cpu(), m.root(), 3'000'000);
+                                        if (!object.has_value()) return object.error();
+                                        for (u64 index : {0u, 1u, 2'999'999u}) {
+                                          auto page = (*object)->page(m.cpu(), index, Access::write);
+                                          if (!page.has_value()) return page.error();
+                                        }
+                                        return Status::ok;
+                                      }),
             8u);
-  EXPECT_GE(sweep_allocation_failures(
-                m, [&] { return MemoryObject::create_contiguous(m.cpu(), m.root(), 100).status(); }),
-            2u);
+  EXPECT_GE(
+      sweep_allocation_failures(m, [&] { return MemoryObject::create_contiguous(m.cpu(), m.root(), 100).status(); }),
+      2u);
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 //                 (SYSRET would fault in kernel mode on a non-canonical address) are never mapped.
 //              I3 entries for the kernel half are copied from the kernel's root, which has all of them from boot on.
 // Locks        the address space's.
-// Costs        map: one walk, 4 entry reads. unmap and protect skip what is absent table by table; a Budget bounds them.
-// Charges      tables as Resource::frames.
+// Costs        map: one walk, 4 entry reads. unmap and protect skip what is absent table by table; a Budget bounds
+// them. Charges      tables as Resource::frames.
 #pragma once
 
 #include <optional>

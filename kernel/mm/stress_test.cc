@@ -108,8 +108,13 @@ TEST(Stress, OneAddressSpace) {
         const VirtAddr at = base + page * kPageSize;
         switch (random.below(5)) {
           case 0:
-            std::ignore = space->map(cpu, {.memory = *object, .parent = &parent, .first_page = page, .pages = count,
-                                           .prot = Protection::read_write, .max = Protection::all, .at = at,
+            std::ignore = space->map(cpu, {.memory = *object,
+                                           .parent = &parent,
+                                           .first_page = page,
+                                           .pages = count,
+                                           .prot = Protection::read_write,
+                                           .max = Protection::all,
+                                           .at = at,
                                            .fixed = true});
             break;
           case 1:

@@ -54,9 +54,13 @@ class TestMachine {
     settle();
     const auto s = frames().statistics();
     if (frames().check(cpu()) != s.free) __builtin_trap();
-    return {s.free,     s.kernel,
-            s.user,     s.page_table,
-            machine_->heap.bytes_in_use(), root().usage(Resource::frames), root().usage(Resource::kernel_bytes)};
+    return {s.free,
+            s.kernel,
+            s.user,
+            s.page_table,
+            machine_->heap.bytes_in_use(),
+            root().usage(Resource::frames),
+            root().usage(Resource::kernel_bytes)};
   }
 
  private:

@@ -1,4 +1,5 @@
-// Fake page tables: entries of our own shape; a test may watch what would leave the TLB. "Physical" addresses are host addresses.
+// Fake page tables: entries of our own shape; a test may watch what would leave the TLB. "Physical" addresses are host
+// addresses.
 #pragma once
 
 #include "base/types.h"
