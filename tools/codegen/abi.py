@@ -131,8 +131,8 @@ def objects_h(objects):
     return out + '  }\n  return 0;\n}\n\n}  // namespace keel\n'
 
 
-def calls_h(calls):
-    out = HEAD + '#include "base/types.h"\n\nnamespace keel {\n\nenum class Call : u8 {\n'
+def calls_h(calls, common):
+    out = HEAD + '#include "abi/objects.h"\n#include "base/types.h"\n\nnamespace keel {\n\nenum class Call : u8 {\n'
     for c in calls:
         out += f'  {c.name} = {c.number},\n'
     out += '};\n\n'
@@ -140,7 +140,17 @@ def calls_h(calls):
     out += 'constexpr const char* call_name(u32 number) {\n  switch (number) {\n'
     for c in calls:
         out += f'    case {c.number}: return "{c.name}";\n'
-    return out + '    default: return nullptr;\n  }\n}\n\n}  // namespace keel\n'
+    out += '    default: return nullptr;\n  }\n}\n\n'
+    out += '// The rights that the capability of a call must carry.\nconstexpr Rights call_rights(u32 number) {\n  switch (number) {\n'
+    for c in calls:
+        if c.rights:
+            out += f'    case {c.number}: return {rights_expr(c.object, c.rights, common)};\n'
+    out += '    default: return 0;\n  }\n}\n\n'
+    out += '// The kind of object that a call works on; none: any kind, or no capability.\nconstexpr ObjectKind call_object(u32 number) {\n  switch (number) {\n'
+    for c in calls:
+        if c.object not in ('', 'any'):
+            out += f'    case {c.number}: return ObjectKind::{c.object};\n'
+    return out + '    default: return ObjectKind::none;\n  }\n}\n\n}  // namespace keel\n'
 
 
 def result_struct(c):
@@ -269,15 +279,15 @@ def stubs_h(calls):
                 words.append(a.name)
         target = (c.object if c.object != 'any' else 'capability') + '.value' if c.object else '0'
         out += f'// {c.doc}\ninline Result<{result_type(c)}> {c.name}({", ".join(params)}) {{\n'
-        out += f'  SyscallWords words{{{{{", ".join(words)}}}}};\n'
-        out += f'  Status status = system_call(Call::{c.name}, {target}, words);\n'
-        out += '  if (status != Status::ok) [[unlikely]] return status;\n'
+        out += f'  SyscallWords io{{{{{", ".join(words)}}}}};\n'
+        out += f'  const Status outcome = system_call(Call::{c.name}, {target}, io);\n'
+        out += '  if (outcome != Status::ok) [[unlikely]] return outcome;\n'
         if not results:
             out += '  return {};\n'
         elif len(results) == 1:
-            out += f'  return {"CapIndex(words.word[0])" if results[0].type == "cap" else "words.word[0]"};\n'
+            out += f'  return {"CapIndex(io.word[0])" if results[0].type == "cap" else "io.word[0]"};\n'
         else:
-            values = [f'CapIndex(words.word[{i}])' if r.type == 'cap' else f'words.word[{i}]' for i, r in enumerate(results)]
+            values = [f'CapIndex(io.word[{i}])' if r.type == 'cap' else f'io.word[{i}]' for i, r in enumerate(results)]
             out += f'  return {camel(c.name)}Result{{{", ".join(values)}}};\n'
         out += '}\n\n'
     return out + '}  // namespace keel::sys\n'
@@ -354,7 +364,7 @@ def main():
     out = sys.argv[1]
     write(f'{out}/abi/status.h', status_h(status))
     write(f'{out}/abi/objects.h', objects_h(objects))
-    write(f'{out}/abi/calls.h', calls_h(calls))
+    write(f'{out}/abi/calls.h', calls_h(calls, common))
     write(f'{out}/abi/fuzz_calls.h', fuzz_h(calls))
     write(f'{out}/kernel/syscall/handlers.h', handlers_h(calls))
     write(f'{out}/kernel/syscall/dispatch.cc', dispatch_cc(calls, common))
