@@ -5,29 +5,15 @@ import os
 import sys
 import tomllib
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from common import ROOT, camel, write
+
 WORDS = 8
 
 
 def load(name):
     with open(os.path.join(ROOT, 'abi', name), 'rb') as f:
         return tomllib.load(f)
-
-
-def write(path, text):
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    try:
-        with open(path) as f:
-            if f.read() == text:
-                return
-    except FileNotFoundError:
-        pass
-    with open(path, 'w') as f:
-        f.write(text)
-
-
-def camel(name):
-    return ''.join(part.capitalize() for part in name.split('_'))
 
 
 CLASSES = {'process': 'Process', 'thread': 'Thread', 'memory': 'MemoryObject', 'port': 'Port', 'reply': 'Reply',
