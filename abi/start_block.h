@@ -11,7 +11,7 @@ namespace keel {
 inline constexpr u64 kStartMagic = 0x74726174736c656b;  // "kelstart"
 inline constexpr u32 kStartVersion = 1;
 inline constexpr u32 kStartBlockBytes = kPageSize;
-inline constexpr u32 kStartNameBytes = 24;  // zero padded; without a NUL when all are used
+inline constexpr u32 kStartNameBytes = 40;  // zero padded; without a NUL when all are used
 
 struct StartCapability {
   char name[kStartNameBytes];
@@ -30,9 +30,9 @@ struct StartBlock {
   u32 reserved;
   u64 image_base;  // where the image was mapped
 };
-static_assert(sizeof(StartCapability) == 32);
-static_assert(sizeof(StartBlock) == 64);
+static_assert(sizeof(StartCapability) == 48);
+static_assert(sizeof(StartBlock) == 80);
 
-inline constexpr u32 kMaxStartCapabilities = 96;
+inline constexpr u32 kMaxStartCapabilities = 64;
 
 }  // namespace keel

@@ -1,5 +1,5 @@
 // The system-call instruction. Plain calls go through the generated stubs (user/runtime/stubs.h), which use system_call();
-// messages go through ipc::. The machine's half is in x86_64/syscall.cc; tests link host/machine.cc instead.
+// messages go through ipc::. The machine's half is in x86_64/machine.cc; tests link host/machine.cc instead.
 //
 // Vector and x87 state does not survive a call that may wait. Every failure is recorded in last_error().
 #pragma once

@@ -1,7 +1,8 @@
 // SYSCALL: rax = number and descriptor, rdi = capability in and badge out, words in rsi rdx r8 r9 r12 r13 r14 r15.
 // rcx, r10 and r11 are destroyed; so is all vector and x87 state whenever the call waited.
-#include "user/runtime/syscall.h"
+#include "user/runtime/machine.h"
 
+#include "user/runtime/syscall.h"
 #include "user/runtime/thread_block.h"
 
 namespace keel {
@@ -68,6 +69,13 @@ ThreadBlock& this_thread() {
   asm("mov %%fs:0, %0" : "=r"(block));
   return *block;
 }
+
+void set_thread_pointer(ThreadBlock& block) {
+  block.self = &block;
+  asm volatile("wrfsbase %0" : : "r"(&block) : "memory");
+}
+
+u64 read_counter() { return __builtin_ia32_rdtsc(); }
 
 Status system_call(Call call, u64 capability, SyscallWords& words) {
   const Registers r = enter(static_cast<u64>(call), capability, words.word);
