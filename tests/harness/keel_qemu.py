@@ -95,7 +95,10 @@ class Guest:
                 return
 
     def expect(self, pattern, timeout=120):
-        """Waits for the regular expression in what was not consumed yet; returns the match."""
+        """Waits for the regular expression in what was not consumed yet; returns the match.
+
+        Output arrives in pieces: a pattern that ends in a repetition may match half a word, so end it with what follows.
+        """
         end = min(self.deadline, time.monotonic() + timeout)
         compiled = re.compile(pattern, re.M)
         with self.changed:

@@ -22,7 +22,7 @@ def test_boots(machine, mem, smp):
 
 def slide(append):
     with Guest(append=f'{SELFTEST} {append}', machine='microvm') as guest:
-        return int(guest.expect(r'slide (0x[0-9a-f]+)').group(1), 16)
+        return int(guest.expect(r'slide (0x[0-9a-f]+)\n').group(1), 16)
 
 
 def test_a_seed_fixes_the_slide():
