@@ -23,6 +23,7 @@ namespace keel {
 class Cpu;
 class Machine;
 class ResourceGroup;
+struct CapNode;
 
 // Something that finishes later in bounded steps, between which the kernel can be preempted: freeing an object,
 // tearing down a process. See kernel/core/work.h.
@@ -50,16 +51,23 @@ class KObject : public Work {
   // On the last reference the object goes to its machine's work queue. Pairs: release/acquire, so that all uses
   // happen before the memory is freed.
   void drop_ref();
-  void add_handle();
-  void drop_handle(Cpu& cpu);
+  void add_handle(Rights rights);
+  void drop_handle(Cpu& cpu, Rights rights);
   u32 handles() const { return handles_.load(kRelaxed); }
 
   SpinLock& tree_lock() RETURNS_LOCK(tree_lock_) { return tree_lock_; }
   u32 revoking() const REQUIRES(tree_lock_) { return revoking_; }
   void begin_revoke() REQUIRES(tree_lock_) { ++revoking_; }
   void end_revoke() REQUIRES(tree_lock_) { --revoking_; }
+  // Regions whose nodes a revocation took out of the tree and that are still to be unmapped: kept here, because the
+  // revocation may be preempted before it has done so, and any revoker may finish it.
+  void add_revoked_region(CapNode& node) REQUIRES(tree_lock_);
+  bool finish_revoked_region(Cpu& cpu) EXCLUDES(tree_lock_);
 
-  // The last capability went. Wakes whoever can no longer be reached. No lock is held.
+  // A capability with these rights went. Wakes whoever can no longer be reached. No lock is held.
+  virtual void on_handle_dropped(Cpu&, Rights) {}
+  virtual void on_handle_added(Rights) {}
+  // The last capability went.
   virtual void on_zero_handles(Cpu&) {}
   // After a revocation: wakes every waiter whose capability is no longer valid, with Status::revoked.
   virtual void wake_revoked(Cpu&) {}
@@ -80,6 +88,7 @@ class KObject : public Work {
   Atomic<u32> handles_{0};
   ObjectKind kind_;
   u32 revoking_ GUARDED_BY(tree_lock_) = 0;
+  CapNode* revoked_regions_ GUARDED_BY(tree_lock_) = nullptr;
   SpinLock tree_lock_{LockRank::object, "object tree"};
   ResourceGroup* group_;
   u64 id_;
