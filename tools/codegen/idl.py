@@ -402,7 +402,7 @@ def server_dispatch(i, m):
         return out + f'    {m.name}({arguments});\n    request.answer(Status::ok);\n  }}\n'
     if m.waits:
         moved = ', '.join(['request'] + [f'std::move({a.name})' if a.type.kind != 'scalar' else a.name for a in m.args])
-        out += f'    if (!spawn(run_{m.name}({moved}))) return request.answer(Status::no_memory);\n'
+        out += f'    if (!start(run_{m.name}({moved}))) return request.answer(Status::no_memory);\n'
         out += '    Deferred::settle(request);\n  }\n'
         params = ', '.join(['Request& request'] + [f'{a.type.value()} {a.name}' for a in m.args])
         out += f'  Task<void> run_{m.name}({params}) {{\n    Deferred deferred(request);\n'

@@ -1,7 +1,7 @@
 // Task<T>: a coroutine that somebody waits for. It starts at once and runs until its first real wait.
 //
 //   Task<Result<u32>> handler() { ... co_return 7u; }      auto r = co_await handler();
-//   spawn(handler_without_result());                        runs by itself
+//   start(handler_without_result());                        runs by itself
 //
 // A frame that cannot be allocated gives an empty Task: awaiting it yields Status::no_memory if T is a Result, and
 // valid() tells before. Locks: none; all coroutines of a loop run on its thread.
@@ -91,7 +91,7 @@ class [[nodiscard]] Task {
 };
 
 // Lets a coroutine run by itself; its frame goes when it ends. False: there was no memory for it.
-inline bool spawn(Task<void> task) { return task.valid(); }
+inline bool start(Task<void> task) { return task.valid(); }
 
 }  // namespace keel
 
