@@ -47,6 +47,7 @@ class Request {
   }
   // Writes the answer to a handshake.
   void answer_hello(u32 version) {
+    wire::Reader discard(message_, 0, message_.cap_count);
     wire::Writer out(reply_, static_cast<u64>(Status::ok), 2);
     out.word(version);
   }

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <coroutine>
-#include <cstdlib>
 #include <new>
 #include <optional>
 #include <type_traits>
@@ -42,8 +41,6 @@ class [[nodiscard]] Task {
     std::coroutine_handle<> waiter;  // who continues at the end
     bool abandoned = false;          // nobody waits: the frame frees itself
 
-    static void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return std::malloc(bytes); }
-    static void operator delete(void* frame) noexcept { std::free(frame); }
     static Task get_return_object_on_allocation_failure() { return Task(); }
     Task get_return_object() { return Task(std::coroutine_handle<promise_type>::from_promise(*this)); }
     std::suspend_never initial_suspend() noexcept { return {}; }
