@@ -16,7 +16,6 @@ namespace keel {
 
 class AddressSpace;
 class Machine;
-class SchedulingContext;
 class Thread;
 
 inline constexpr u32 kMaxCpus = 64;
@@ -25,12 +24,19 @@ class Cpu {
  public:
   Cpu(Machine& machine, u32 index) : machine(machine), index(index) {}
 
-  // What the entry code in <arch/...> reads at fixed offsets comes first.
+  // What the entry code reads at fixed offsets comes first.
   arch::CpuState arch;
 
-  Thread* current = nullptr;               // runs in user mode, or made the entry; null when idle
-  SchedulingContext* context = nullptr;    // pays for the current thread
-  AddressSpace* space = nullptr;           // whose page tables are loaded; published before they are
+  Thread* current = nullptr;             // runs in user mode, or made the entry; null when idle
+  SchedulingContext* context = nullptr;  // pays for the current thread; null when idle
+  AddressSpace* space = nullptr;         // whose page tables are loaded; published before they are
+  Thread* loaded = nullptr;              // whose FS base and vector state are in the registers
+  bool reschedule = false;               // something that should run before `current` became ready
+  bool timer_stale = true;               // the hardware timer may not fit the timer queue and the quantum any more
+  u64 context_since = 0;                 // time stamp up to which `context` has been charged
+  u64 quantum_end_ns = 0;
+  u64 timer_set_ns = ~u64{0};            // what the hardware timer is set to
+
   Machine& machine;
   u32 index;
   Scheduler scheduler;
@@ -43,6 +49,11 @@ class Cpu {
   u32 held_count = 0;
   SpinLock* held[16] = {};
 #endif
+
+  u64 now_tsc();
+  u64 now_ns();
+  // Charges the time since the last change to `context`, then lets `next` pay.
+  void change_context(SchedulingContext* next);
 };
 
 }  // namespace keel

@@ -51,7 +51,7 @@ class Thread;
 struct WaitRecord {
   WaitKind kind = WaitKind::none;
   bool fault = false;      // send, reply: the message is the thread's fault record
-  u32 key_low = 0;         // word: part of the key
+  u64 key_offset = 0;      // word: offset in the object
   KObject* object = nullptr;  // what the queue belongs to; kept alive by the capability or by a reference there
   u64 key = 0;             // send: badge. word: object id. log: sequence number
   CapIndex capability;     // through which it waits; checked again after a revocation

@@ -37,6 +37,11 @@ class ResourceGroup final : public KObject {
   ResourceGroup* parent() const { return parent_.get(); }
 
  private:
+  template <class T, class... A>
+  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
+  template <class T>
+  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+
   ResourceGroup(Machine& machine, ResourceGroup& parent);
   void destroy(Cpu& cpu) override;
 

@@ -8,10 +8,11 @@
 
 namespace keel {
 
-KObject::KObject(ObjectKind kind, ResourceGroup& group) : kind_(kind), group_(&group), id_(group.machine().next_id()) {
-  // The first group of a machine is its own payer; a reference to itself would keep it alive for ever.
-  if (static_cast<KObject*>(&group) != this) group.add_ref();
-}
+KObject::KObject(ObjectKind kind, ResourceGroup& group) : KObject(kind, group, group.machine()) { group.add_ref(); }
+
+// No reference of its own: that would keep the group alive for ever.
+KObject::KObject(ObjectKind kind, ResourceGroup& group, Machine& machine)
+    : kind_(kind), group_(&group), id_(machine.next_id()) {}
 
 KObject::~KObject() = default;
 

@@ -77,6 +77,8 @@ class KObject : public Work {
  protected:
   // `group` pays for the object and is kept alive by it. The new object has one reference, the creator's.
   KObject(ObjectKind kind, ResourceGroup& group);
+  // For the first group of a machine, which pays for itself and is not constructed yet.
+  KObject(ObjectKind kind, ResourceGroup& group, Machine& machine);
   ~KObject() override;
   // Gives back what the object holds, in bounded steps; true when done. Called with no references left.
   virtual bool release_step(Cpu&) { return true; }
