@@ -50,7 +50,7 @@ void kernel_main(BootInfo& boot) {
   machine.clock.publish(*machine.time_page);
 
   const auto s = machine.frames.statistics();
-  log_format(cpu, LogLevel::notice, "Keel: {} MiB of memory, {} MiB free, {} of {} CPUs, slide {:#x}",
+  log_format(cpu, LogLevel::info, "Keel: {} MiB of memory, {} MiB free, {} of {} CPUs, slide {:#x}",
       boot.usable_bytes() >> 20, s.free * kPageSize >> 20, machine.cpu_count, machine.present_cpus, boot.kernel_slide);
   if (has_boot_option(boot.command_line(), "selftest")) arch::exit_emulator(arch::ExitReason::success);
   check("service manager", machine.start_manager(cpu, boot));

@@ -187,7 +187,7 @@ bool Machine::restart_manager(Cpu& cpu, Process& manager) {
     loaded = load_manager(cpu, manager);
   }
   if (loaded.has_value()) {
-    log_format(cpu, LogLevel::notice, "manager: restarted by the kernel (status of the last one: {:#x})", manager.exit_status());
+    log_format(cpu, LogLevel::info, "manager: restarted by the kernel (status of the last one: {:#x})", manager.exit_status());
   } else {
     log_format(cpu, LogLevel::error, "manager: cannot be restarted: {}", loaded.status());
   }

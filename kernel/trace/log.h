@@ -13,7 +13,7 @@
 
 namespace keel {
 
-enum class LogLevel : u8 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };
+enum class LogLevel : u8 { error = 0, warning = 1, info = 2, debug = 3 };
 
 struct LogRecord {
   static constexpr u32 kMaxText = 240;

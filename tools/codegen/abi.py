@@ -245,7 +245,7 @@ def stubs_h(calls):
                     out += f'inline constexpr u64 {n} = {b:#x};\n'
                 out += '}\n'
     for c in calls:
-        if not c.plain or c.message:
+        if c.message or any(r.type == 'message' for r in c.results):
             continue
         results = [r for r in c.results]
         if len(results) > 1:
