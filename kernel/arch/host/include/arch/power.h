@@ -15,5 +15,6 @@ enum class ExitReason : u32 {
 [[noreturn]] void exit_emulator(ExitReason reason);
 // Ends the process: nothing would wake it.
 [[noreturn]] void halt_forever();
+[[noreturn]] void reset_machine();
 
 }  // namespace keel::arch
