@@ -16,4 +16,7 @@ enum class ExitReason : u32 {
 // Ends the process: nothing would wake it.
 [[noreturn]] void halt_forever();
 
+// Ends the process with status 2: there is nothing to start again.
+[[noreturn]] void reset_machine();
+
 }  // namespace keel::arch
