@@ -17,4 +17,7 @@ enum class ExitReason : u32 {
 [[noreturn]] void halt_forever();
 [[noreturn]] void reset_machine();
 
+// Ends the process with status 2: there is nothing to start again.
+[[noreturn]] void reset_machine();
+
 }  // namespace keel::arch
