@@ -84,9 +84,7 @@ class IntrusiveList {
   }
   // SAFETY: every hook reachable from head_, except head_ itself, was passed to insert_* as `item.*Hook`,
   // so it lies at that member's offset inside a live T.
-  static T* owner(ListHook* hook) {
-    return reinterpret_cast<T*>(reinterpret_cast<char*>(hook) - offset());
-  }
+  static T* owner(ListHook* hook) { return reinterpret_cast<T*>(reinterpret_cast<char*>(hook) - offset()); }
   static usize offset() {
     return reinterpret_cast<usize>(&(reinterpret_cast<T*>(kProbeAddress)->*Hook)) - kProbeAddress;
   }

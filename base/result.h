@@ -36,18 +36,18 @@ class [[nodiscard]] Result<void> : public std::expected<void, Status> {
 }  // namespace keel
 
 // GNU statement expressions; the build turns off the pedantic warning for them.
-#define TRY(expr)                                                       \
-  ({                                                                    \
-    auto keel_try_result = (expr);                                      \
-    if (!keel_try_result.has_value()) [[unlikely]]                      \
-      return keel_try_result.error();                                   \
+#define TRY(expr)                                                                        \
+  ({                                                                                     \
+    auto keel_try_result = (expr);                                                       \
+    if (!keel_try_result.has_value()) [[unlikely]]                                       \
+      return keel_try_result.error();                                                    \
     static_assert(!std::is_reference_v<typename decltype(keel_try_result)::value_type>); \
-    *std::move(keel_try_result);                                        \
+    *std::move(keel_try_result);                                                         \
   })
 
-#define MUST(expr)                                    \
-  ({                                                  \
-    auto keel_must_result = (expr);                   \
+#define MUST(expr)                                       \
+  ({                                                     \
+    auto keel_must_result = (expr);                      \
     if (!keel_must_result.has_value()) __builtin_trap(); \
-    *std::move(keel_must_result);                     \
+    *std::move(keel_must_result);                        \
   })

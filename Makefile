@@ -1,0 +1,54 @@
+# The only door to the project. A target that does not work yet is not here; `## text` after a target lists it in `make help`.
+
+PROFILE ?= standard
+SMP     ?= 1
+MEM     ?= 256M
+MACHINE ?= q35
+DISK    ?=
+APPEND  ?=
+GDB     ?=
+ICOUNT  ?=
+export PROFILE SMP MEM MACHINE DISK APPEND GDB ICOUNT
+
+PRESET := x86_64-$(PROFILE)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run debug test test-long fuzz fmt lint clean
+
+help: ## list targets and variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  SMP=1          number of CPUs            MEM=256M       memory"
+	@echo "  DISK=file      disk image (raw)          APPEND='a b'   boot options"
+	@echo "  PROFILE=       dev, standard, hardened   MACHINE=       q35, microvm"
+	@echo "  GDB=1          wait for a debugger       ICOUNT=1       deterministic instruction counting"
+
+setup: ## install the Debian packages that are missing
+	@tools/setup
+
+build: setup ## build the system (PROFILE=)
+	@tools/build $(PRESET)
+
+run: build ## boot in QEMU on this terminal; Ctrl-A x leaves
+	@tools/run
+
+debug: build ## boot under gdb
+	@tools/run --debug
+
+test: setup ## everything: lint, host unit tests, QEMU suites
+	@tools/test
+
+test-long: setup ## test, with the long suites
+	@KEEL_LONG=1 tools/test
+
+fuzz: setup ## fuzz the host build, FUZZ_SECONDS=30 for each fuzzer
+	@tools/fuzz
+
+fmt: setup ## format the sources
+	@tools/lint --fix
+
+lint: setup ## formatting, layering, links, clang-tidy
+	@tools/lint --tidy
+
+clean: ## remove everything that was built
+	@rm -rf build compile_commands.json

@@ -1,0 +1,113 @@
+// The parts of the binary interface that are shapes rather than tables: capability indices, message descriptors, the
+// message page, saved registers. Shared by kernel, user space and host tests.
+#pragma once
+
+#include <cstddef>
+
+#include "base/types.h"
+
+namespace keel {
+
+// A capability's index in its holder's space: slot number in bits 5-20, the slot's generation in bits 32-63. The other
+// bits are zero. 0 names nothing.
+struct CapIndexTag;
+using CapIndex = Strong<CapIndexTag>;
+inline constexpr CapIndex kNoCapability{0};
+
+// Nanoseconds since boot. 0 is always past (poll); kForever never comes and arms no timer.
+struct DeadlineTag;
+using Deadline = Strong<DeadlineTag>;
+inline constexpr Deadline kForever{~u64{0}};
+inline constexpr Deadline kPoll{0};
+
+// rax on entry: call number in bits 0-7, and for calls that carry a message its descriptor:
+//   bits 8-16   words (0-480)
+//   bits 20-22  capabilities (0-4), in MessagePage::capabilities
+//   bits 24-27  bit i: capability i is moved, not copied
+//   bit 28      MessagePage::deadline holds
+// rax on exit: status in bits 0-7 and the descriptor of the message received (words, capabilities) plus
+//   bits 30-31  what was received: MessageKind
+struct Descriptor {
+  static constexpr u64 kWordsShift = 8;
+  static constexpr u64 kWordsMask = 0x1ff;
+  static constexpr u64 kCapsShift = 20;
+  static constexpr u64 kCapsMask = 7;
+  static constexpr u64 kMoveShift = 24;
+  static constexpr u64 kMoveMask = 15;
+  static constexpr u64 kDeadline = u64{1} << 28;
+  static constexpr u64 kKindShift = 30;
+
+  u64 raw = 0;
+  constexpr u32 words() const { return u32(raw >> kWordsShift & kWordsMask); }
+  constexpr u32 capabilities() const { return u32(raw >> kCapsShift & kCapsMask); }
+  constexpr u32 moves() const { return u32(raw >> kMoveShift & kMoveMask); }
+  constexpr bool has_deadline() const { return (raw & kDeadline) != 0; }
+  constexpr u32 kind() const { return u32(raw >> kKindShift & 3); }
+  static constexpr u64 make(u32 words, u32 capabilities = 0, u32 moves = 0) {
+    return u64{words} << kWordsShift | u64{capabilities} << kCapsShift | u64{moves} << kMoveShift;
+  }
+};
+
+enum class MessageKind : u8 {
+  call = 0,    // a caller waits for the reply
+  send = 1,    // asynchronous; nobody waits
+  signal = 2,  // bits of the notification bound to the port, in word 0; badge 0
+  fault = 3,   // a thread faulted and waits; words: FaultMessage
+};
+
+inline constexpr u32 kRegisterWords = 8;
+inline constexpr u32 kMaxMessageWords = 480;
+inline constexpr u32 kMaxMessageCaps = 4;
+
+// One page per thread, mapped read-write in its process and pinned. The kernel reads each word at most once per call.
+struct MessagePage {
+  u64 words[kMaxMessageWords];  // words 8 and on of a message; words 0-7 are in registers
+  u64 capabilities[kMaxMessageCaps];  // in: indices to send; out: indices received
+  u64 deadline;                       // of call, reply_receive and receive, when the descriptor says so
+  u64 trace_id;                       // causality hint of the running coroutine; never trusted
+  u64 span_id;
+  u64 reserved[25];
+};
+static_assert(sizeof(MessagePage) == 4096);
+
+// What a fault handler receives in words 0-7 (kind MessageKind::fault), and answers in word 0.
+enum class FaultKind : u64 {
+  page = 1,         // address = what was touched; detail: bit 0 present, bit 1 write, bit 4 instruction fetch
+  divide = 2,
+  breakpoint = 3,
+  illegal_instruction = 4,
+  protection = 5,   // general protection; detail = error code
+  floating_point = 6,
+  alignment = 7,
+  debug = 8,
+  stack = 9,        // stack segment or non-canonical stack address
+  other = 10,       // detail = vector
+};
+enum class FaultAnswer : u64 { kill = 0, resume = 1 };
+
+// thread_registers / thread_set_registers, in the message page from word 0.
+struct ThreadRegisters {
+  u64 rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15;
+  u64 rip, rflags, fs_base, gs_base;
+};
+
+// A read-only page that every process may be given: clocks without a call. One writer, the kernel, at boot and when it
+// changes the scale; `sequence` is odd while it does.
+struct TimePage {
+  u32 sequence;
+  u32 shift;
+  u64 multiplier;   // ns = ((tsc - tsc_base) * multiplier) >> shift, with a 128-bit product
+  u64 tsc_base;
+  u64 ns_base;      // added to the above
+  u64 wall_base_s;  // seconds since 1970 at ns 0, from the firmware clock; 0 if unknown
+};
+
+// Levels of the scheduler: five classes with priorities inside.
+inline constexpr u32 kLevels = 64;
+inline constexpr u32 kIdleLevel = 0;
+inline constexpr u32 kLowLevel = 4;
+inline constexpr u32 kNormalLevel = 16;
+inline constexpr u32 kHighLevel = 32;
+inline constexpr u32 kRealTimeLevel = 48;
+
+}  // namespace keel

@@ -1,0 +1,5 @@
+// A type that libc++ names.
+#pragma once
+typedef struct {
+  int unused;
+} mbstate_t;

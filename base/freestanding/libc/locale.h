@@ -1,0 +1,2 @@
+// Empty: Keel has no locales.
+#pragma once

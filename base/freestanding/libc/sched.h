@@ -1,0 +1,2 @@
+// Empty: Keel has no sched.h.
+#pragma once

@@ -1,0 +1,17 @@
+# libc++ 19 without a C library: our __config_site comes before its headers, our stub C headers after them.
+set(KEEL_FREESTANDING_FLAGS
+    ${KEEL_CXX_FLAGS} -O2 -ffreestanding -nostdlibinc -fno-exceptions -fno-rtti -fno-threadsafe-statics
+    -fvisibility=hidden -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables
+    -isystem${KEEL_ROOT}/base/freestanding/libcxx
+    -isystem/usr/lib/llvm-19/include/c++/v1
+    -isystem${KEEL_ROOT}/base/freestanding/libc
+    -I${KEEL_ROOT} -I${KEEL_GEN})
+if(KEEL_PROFILE STREQUAL dev)
+  list(APPEND KEEL_FREESTANDING_FLAGS -DKEEL_PROFILE_DEV)
+elseif(KEEL_PROFILE STREQUAL hardened)
+  list(APPEND KEEL_FREESTANDING_FLAGS -DKEEL_PROFILE_HARDENED)
+endif()
+
+# What the compiler and the C++ library expect to find; compiled once for the kernel and once for user space.
+keel_glob(KEEL_FREESTANDING_SOURCES ${KEEL_ROOT}/base/freestanding/*.cc ${KEEL_ROOT}/base/freestanding/${KEEL_ARCH}/*.cc)
+keel_glob(KEEL_BASE_SOURCES ${KEEL_ROOT}/base/*.cc)

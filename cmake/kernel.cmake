@@ -1,0 +1,22 @@
+# keel.elf: the kernel. A position-independent ELF that keeps its relative relocations and applies them itself at boot.
+set(KEEL_KERNEL_FLAGS
+    ${KEEL_FREESTANDING_FLAGS} -mno-red-zone -mno-mmx -mno-sse -mno-sse2 -fpie -fdirect-access-external-data -DKEEL_KERNEL
+    -I${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/include)
+if(KEEL_PROFILE STREQUAL hardened)
+  list(APPEND KEEL_KERNEL_FLAGS -fsanitize=kcfi)
+endif()
+
+keel_glob_portable_kernel(portable_sources)
+keel_glob(arch_sources ${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/*.cc ${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/*.S)
+set(linker_script ${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/kernel.ld)
+
+add_executable(keel_kernel ${portable_sources} ${arch_sources} ${KEEL_BASE_SOURCES} ${KEEL_FREESTANDING_SOURCES})
+add_dependencies(keel_kernel ${KEEL_GENERATED})
+target_compile_options(keel_kernel PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:${KEEL_KERNEL_FLAGS}>
+    $<$<COMPILE_LANGUAGE:ASM>:-I${KEEL_ROOT};-I${KEEL_GEN};-I${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/include;-g>)
+target_link_options(keel_kernel PRIVATE
+    -pie --no-dynamic-linker -ztext -zmax-page-size=4096 -znoexecstack --pack-dyn-relocs=relr --build-id=sha1
+    --gc-sections --orphan-handling=error --fatal-warnings -T ${linker_script})
+set_target_properties(keel_kernel PROPERTIES
+    OUTPUT_NAME keel.elf RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} LINK_DEPENDS ${linker_script})

@@ -1,0 +1,10 @@
+#include <arch/power.h>
+
+#include <cstdlib>
+
+namespace keel::arch {
+
+void exit_emulator(ExitReason reason) { std::exit(static_cast<int>(reason)); }
+void halt_forever() { std::abort(); }
+
+}  // namespace keel::arch

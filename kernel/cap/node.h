@@ -1,0 +1,35 @@
+// CapNode: one derivation. Whatever outlives a call and gives access to an object is a node in that object's tree: a
+// capability in a slot, a mapped region, a DMA mapping, a capability inside a queued message. So revoking reaches all.
+//
+// Invariants   I1 all nodes of a tree name the same object; depth(child) = depth(parent) + 1 <= kMaxDepth.
+//              I2 a tombstone has children and no holder; it goes with its last child.
+//              I3 a linked node holds a reference to its object.
+// Locks        every field but `holder` of a slot node is guarded by object->tree_lock().
+// Costs        64 bytes. link and unlink are O(1) (unlink may free a chain of <= 32 tombstones).
+#pragma once
+
+#include "kernel/object/object.h"
+
+namespace keel {
+
+enum class NodeKind : u8 { unlinked, slot, region, dma, message, tombstone };
+
+struct CapNode {
+  static constexpr u32 kMaxDepth = 32;
+
+  KObject* object = nullptr;
+  CapNode* parent = nullptr;
+  CapNode* first_child = nullptr;
+  CapNode* next_sibling = nullptr;
+  CapNode* previous_sibling = nullptr;
+  void* holder = nullptr;  // CapSpace, Region, DmaMapping or Message, by kind
+  u64 slot = 0;            // slot nodes: the capability's index in the holder
+  NodeKind kind = NodeKind::unlinked;
+  u8 depth = 0;
+  bool dying = false;  // the root of a revocation in progress
+
+  bool linked() const { return kind != NodeKind::unlinked; }
+};
+static_assert(sizeof(CapNode) <= 64);
+
+}  // namespace keel

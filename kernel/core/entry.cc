@@ -1,0 +1,169 @@
+#include "kernel/core/entry.h"
+
+#include <arch/context.h>
+
+#include "abi/calls.h"
+#include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
+#include "kernel/core/process.h"
+#include "kernel/ipc/port.h"
+#include "kernel/mm/address_space.h"
+#include "kernel/syscall/context.h"
+#include "kernel/syscall/handlers.h"
+
+namespace keel {
+namespace {
+
+constexpr u32 kWorkSteps = 4;      // per entry: law 3 and docs/invariants.md, "bounded work"
+constexpr u32 kTimersPerEntry = 8;
+
+// What the current thread may do next: run on, or be replaced.
+bool may_run_on(Cpu& cpu) {
+  Thread* t = cpu.current;
+  if (t == nullptr || t->status != ThreadStatus::running) return false;
+  if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) return false;
+  return !cpu.reschedule;
+}
+
+// The current thread gives the CPU up although it could go on.
+void put_back(Cpu& cpu, u64 now) {
+  Thread* t = cpu.current;
+  if (t == nullptr || t->status != ThreadStatus::running) return;
+  if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) {
+    t->status = ThreadStatus::waiting;
+    t->wait.kind = WaitKind::stopped;
+    return;
+  }
+  t->status = ThreadStatus::ready;
+  if (now >= cpu.quantum_end_ns) {
+    cpu.scheduler.enqueue_back(*t);
+  } else {
+    cpu.scheduler.enqueue_front(*t);
+  }
+}
+
+Thread* pick(Cpu& cpu) {
+  while (Thread* t = cpu.scheduler.pick()) {
+    if (t->process->alive()) return t;
+    t->status = ThreadStatus::waiting;  // its process is going: the teardown will find it
+    t->wait.kind = WaitKind::stopped;
+  }
+  return nullptr;
+}
+
+void set_timer(Cpu& cpu) {
+  cpu.timer_stale = false;
+  u64 next = cpu.timers.earliest(cpu).value;
+  bool contended = cpu.context != nullptr && cpu.scheduler.top_level() >= i32(cpu.context->level);
+  if (contended && cpu.quantum_end_ns < next) next = cpu.quantum_end_ns;
+  if (next == cpu.timer_set_ns) return;
+  cpu.timer_set_ns = next;
+  arch::set_timer(cpu, next);
+}
+
+// The end of every entry: finishes some work, decides who runs, and makes the CPU fit for it.
+Thread* leave_kernel(Cpu& cpu) {
+  bool work_left = !cpu.work.empty() && !cpu.work.run(cpu, kWorkSteps);
+  Thread* next = cpu.current;
+  if (!may_run_on(cpu)) {
+    u64 now = cpu.now_ns();
+    put_back(cpu, now);
+    cpu.reschedule = false;
+    next = pick(cpu);
+    if (next != cpu.current) cpu.quantum_end_ns = now + Scheduler::kQuantumNs;
+    cpu.current = next;
+    cpu.timer_stale = true;
+    cpu.change_context(next == nullptr ? nullptr : next->context);
+    if (next != nullptr) {
+      next->status = ThreadStatus::running;
+      ++next->switches;
+    }
+  }
+  if (cpu.timer_stale) set_timer(cpu);
+  if (work_left) arch::interrupt_self(cpu);
+  if (next != nullptr && cpu.loaded != next) arch::load_thread(cpu, *next);
+  return next;
+}
+
+void report_crash(Cpu& cpu, const Thread& t, const char* what) {
+  const Process& p = *t.process;
+  u32 length = 0;
+  while (length < sizeof(p.name().text) && p.name().text[length] != 0) ++length;
+  log(cpu, LogLevel::notice, "crash: {} (pid {}): {} at address {:#x} by the instruction at {:#x}, stack {:#x}",
+      std::string_view(p.name().text, length), p.id(), what, t.fault.address, t.state.rip, t.state.rsp);
+}
+
+const char* describe(const FaultRecord& fault) {
+  switch (fault.kind) {
+    case FaultKind::page:
+      if ((fault.detail & 16) != 0) return "execution of memory that is not code";
+      return (fault.detail & 2) != 0 ? "bad write" : "bad read";
+    case FaultKind::divide: return "division error";
+    case FaultKind::breakpoint: return "breakpoint";
+    case FaultKind::illegal_instruction: return "illegal instruction";
+    case FaultKind::protection: return "protection violation";
+    case FaultKind::floating_point: return "floating-point error";
+    case FaultKind::alignment: return "misaligned access";
+    case FaultKind::debug: return "debug exception";
+    case FaultKind::stack: return "bad stack";
+    case FaultKind::other: return "exception";
+  }
+  return "exception";
+}
+
+Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
+  Thread& t = *cpu.current;
+  t.fault = {kind, address, detail};
+  ++t.process->faults;
+  Port* handler = t.process->handler();
+  if (handler != nullptr && handler->has_receiver_right()) {
+    handler->deliver_fault(cpu, t, t.process->handler_badge());
+  } else {
+    report_crash(cpu, t, describe(t.fault));
+    t.process->kill(cpu, u64{0xfa17} << 32 | u64(kind));
+  }
+  return leave_kernel(cpu);
+}
+
+}  // namespace
+
+Thread* enter_system_call(Cpu& cpu) {
+  Thread& t = *cpu.current;
+  CallContext c(cpu, t);
+  c.dispatch();
+  return leave_kernel(cpu);
+}
+
+Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail) {
+  Thread& t = *cpu.current;
+  Access access = (detail & 16) != 0 ? Access::execute : (detail & 2) != 0 ? Access::write : Access::read;
+  if (t.space->handle_fault(cpu, VirtAddr(address), access).has_value()) return leave_kernel(cpu);
+  return fault(cpu, FaultKind::page, address, detail);
+}
+
+Thread* enter_exception(Cpu& cpu, FaultKind kind, u64 detail) { return fault(cpu, kind, 0, detail); }
+
+Thread* enter_interrupt(Cpu& cpu, u32 vector) {
+  if (Interrupt* interrupt = cpu.machine.interrupts.at(vector)) interrupt->fire(cpu);
+  return leave_kernel(cpu);
+}
+
+Thread* enter_timer(Cpu& cpu) {
+  u64 now = cpu.now_ns();
+  cpu.timer_set_ns = ~u64{0};
+  cpu.timer_stale = true;
+  (void)cpu.timers.run(cpu, now, kTimersPerEntry);
+  if (cpu.current != nullptr && now >= cpu.quantum_end_ns) {
+    if (cpu.scheduler.top_level() >= i32(cpu.context->level)) {
+      cpu.reschedule = true;
+    } else {
+      cpu.quantum_end_ns = now + Scheduler::kQuantumNs;
+    }
+  }
+  return leave_kernel(cpu);
+}
+
+Thread* enter_self_interrupt(Cpu& cpu) { return leave_kernel(cpu); }
+Thread* enter_first(Cpu& cpu) { return leave_kernel(cpu); }
+
+}  // namespace keel

@@ -1,0 +1,104 @@
+// Machine: all kernel state hangs off one of these (law 10). On hardware there is one; tests and the simulator have many.
+#pragma once
+
+#include "abi/boot_image.h"
+#include "abi/start_block.h"
+#include "abi/types.h"
+#include "base/intrusive_tree.h"
+#include "kernel/core/boot_info.h"
+#include "kernel/core/clock.h"
+#include "kernel/core/cpu.h"
+#include "kernel/core/process.h"
+#include "kernel/core/random.h"
+#include "kernel/core/words.h"
+#include "kernel/group/group.h"
+#include "kernel/mm/fault_injector.h"
+#include "kernel/mm/frames.h"
+#include "kernel/mm/heap.h"
+#include "kernel/object/interrupt.h"
+#include "kernel/object/singletons.h"
+#include "kernel/trace/log.h"
+
+namespace keel {
+
+class Machine {
+ public:
+  Machine();
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  // What exists once. The group comes first: it pays for everything.
+  FrameAllocator frames;
+  KernelHeap heap;
+  FaultInjector faults;
+  Clock clock;
+  RandomGenerator random;
+  Log log;
+  WordTable words;
+  InterruptTable interrupts;
+
+  ResourceGroup& root_group() { return root_group_; }
+  Cpu* cpus[kMaxCpus] = {};
+  u32 cpu_count = 0;
+  Cpu& work_cpu() { return *cpus[0]; }
+  u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }
+
+  // What an absent chunk of a capability space points to: slots that are never live.
+  CapSlot* empty_chunk() { return empty_chunk_; }
+  // Takes what start-up needs: frames and heap work from here on. Errors: no_memory.
+  Result<void> initialise(Cpu& boot_cpu);
+
+  // Starts the first process, the service manager, from the boot image. Errors: not_found (no boot module), corrupt,
+  // version_mismatch, no_memory.
+  Result<void> start_manager(Cpu& cpu, const BootInfo& boot);
+  // A step of giving the dead manager a successor: the same capability space, a fresh address space. True when it runs,
+  // or when it is given up because it died too often.
+  bool restart_manager(Cpu& cpu, Process& manager);
+
+  void add_process(Cpu& cpu, Process& process);
+  void remove_process(Cpu& cpu, Process& process);
+  // The process with the lowest number above `after`, or null. On one CPU a borrow until the kernel is left.
+  Process* next_process(Cpu& cpu, u64 after);
+  u32 process_count() const { return process_count_.load(kRelaxed); }
+  u32 thread_count() const { return thread_count_.load(kRelaxed); }
+  void count_thread(i32 change) { thread_count_.fetch_add(u32(change), kRelaxed); }
+
+  u64 boot_tsc = 0;       // at the kernel's first instruction
+  u64 first_user_tsc = 0;  // when the first user thread was started
+  TimePage* time_page = nullptr;
+
+ private:
+  struct ManagerImage;
+  Result<void> load_manager(Cpu& cpu, Process& manager);
+  Result<void> grant_manager(Cpu& cpu, Process& manager, const BootInfo& boot);
+  Result<void> copy_segment(Cpu& cpu, MemoryObject& memory, const BootSegment& segment);
+
+  Atomic<u64> next_id_{1};
+  ResourceGroup root_group_;
+  InterruptControl interrupt_control_;
+  IoPorts io_ports_;
+  KernelControl kernel_control_;
+  CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
+
+  SpinLock lock_{LockRank::group, "processes"};
+  IntrusiveTree<Process, &Process::list_hook, Process::ById> processes_ GUARDED_BY(lock_);
+  Atomic<u32> process_count_{0};
+  Atomic<u32> thread_count_{0};
+
+  struct Manager {
+    BootModule module;
+    BootImageHeader image;
+    StartCapability capabilities[16];
+    u32 capability_count = 0;
+    PhysAddr rsdp;
+    CapIndex thread;
+    CapIndex space;
+    u32 restarts = 0;
+    u64 first_restart_ns = 0;
+    bool restarting = false;
+  };
+  Manager manager_;
+  friend class Process;
+};
+
+}  // namespace keel

@@ -1,0 +1,112 @@
+// Process: an address space, a capability space, and the threads that share them.
+//
+// Invariants   I1 threads_ holds one reference to each of its threads that is not dead.
+//              I2 state only moves forward: fresh, running, exiting, dead. From exiting on no thread of it runs.
+//              I3 dead: no threads, no capabilities, no regions; everything was given back.
+// Locks        lock_ (rank process) guards threads_ and waiters_.
+// Lifetime     capabilities and threads hold references. While exiting, the work queue does.
+// Costs        exit: bounded steps on the work queue (law 3).
+// See          docs/subsystems/processes.md
+#pragma once
+
+#include "base/intrusive_tree.h"
+#include "kernel/cap/space.h"
+#include "kernel/core/thread.h"
+
+namespace keel {
+
+class Notification;
+
+enum class ProcessState : u8 { fresh, running, exiting, dead };
+
+struct ProcessName {
+  char text[24] = {};
+};
+
+class Process final : public KObject {
+ public:
+  static constexpr ObjectKind kKind = ObjectKind::process;
+  // Errors: no_memory, quota_exceeded.
+  static Result<RefPtr<Process>> create(Cpu& cpu, ResourceGroup& group, const ProcessName& name);
+
+  CapSpace caps;
+
+  const ProcessName& name() const { return name_; }
+  ProcessState state() const { return state_; }
+  AddressSpace* space() const { return space_.get(); }
+  bool alive() const { return state_ <= ProcessState::running; }
+  u64 exit_status() const { return exit_status_; }
+  u32 thread_count() const { return thread_count_.load(kRelaxed); }
+  u64 consumed() const { return consumed_.load(kRelaxed); }
+  void add_consumed(u64 tsc) { consumed_.fetch_add(tsc, kRelaxed); }
+
+  // Starts the end: threads stop now, the rest goes in steps. Does nothing when it has begun already.
+  void kill(Cpu& cpu, u64 status);
+  // A thread joins; bad_state when the process is going.
+  Result<void> add_thread(Cpu& cpu, Thread& thread);
+  // A thread has died. The last one takes the process with it.
+  void remove_thread(Cpu& cpu, Thread& thread);
+  // The next thread after `previous` (null: the first), for bounded walks under no lock on one CPU.
+  Thread* next_thread(Cpu& cpu, Thread* previous);
+
+  // Queues the current thread until the process is dead.
+  void wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline);
+  void watch(Cpu& cpu, Notification* notification, u64 bits);
+  void wake_revoked(Cpu& cpu) override;
+
+  // The fault handler's port; may be null.
+  Port* handler() const { return handler_.get(); }
+  u64 handler_badge() const { return handler_badge_; }
+  void set_handler(RefPtr<Port> port, u64 badge);
+
+  u32 top_level = kLevels - 1;
+  u64 faults = 0;
+  bool keep_capabilities = false;  // the service manager: its successor gets them (machine.h)
+
+  struct ById {
+    u64 operator()(const Process& p) const { return p.id(); }
+  };
+  TreeHook list_hook;  // Machine's list
+
+ private:
+  friend class Thread;
+  friend class Machine;
+  template <class T, class... A>
+  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
+  template <class T>
+  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+
+  // The steps of going, as a piece of work apart from freeing the object.
+  class Teardown final : public Work {
+   public:
+    explicit Teardown(Process& process) : process_(process) {}
+    bool step(Cpu& cpu) override { return process_.exit_step(cpu); }
+
+   private:
+    Process& process_;
+  };
+
+  Process(ResourceGroup& group, const ProcessName& name);
+  ~Process() override = default;
+  bool exit_step(Cpu& cpu);
+  void finish_exit(Cpu& cpu);
+  bool release_step(Cpu& cpu) override;
+  void destroy(Cpu& cpu) override;
+
+  SpinLock lock_{LockRank::process, "process"};
+  IntrusiveList<Thread, &Thread::process_hook> threads_ GUARDED_BY(lock_);
+  WaitQueue waiters_;
+  Atomic<u32> thread_count_{0};
+  Atomic<u64> consumed_{0};
+  ProcessState state_ = ProcessState::fresh;
+  u64 exit_status_ = 0;
+  RefPtr<AddressSpace> space_;
+  RefPtr<Port> handler_;
+  u64 handler_badge_ = 0;
+  RefPtr<Notification> watcher_;
+  u64 watcher_bits_ = 0;
+  ProcessName name_;
+  Teardown teardown_{*this};
+};
+
+}  // namespace keel

@@ -1,0 +1,207 @@
+#include "kernel/core/thread.h"
+
+#include <arch/memory.h>
+
+#include "kernel/core/clock.h"
+#include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
+#include "kernel/core/process.h"
+#include "kernel/group/group.h"
+#include "kernel/ipc/port.h"
+#include "kernel/mm/address_space.h"
+#include "kernel/mm/heap.h"
+#include "kernel/object/reply.h"
+
+namespace keel {
+
+Thread::Thread(ResourceGroup& group, Process& owner, u32 level)
+    : KObject(ObjectKind::thread, group), space(owner.space()), process(&owner) {
+  own_context.level = level;
+  own_context.owner = this;
+}
+
+Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
+  auto memory = TRY(MemoryObject::create_anonymous(cpu, process.group(), 1));
+  PhysAddr frame = TRY(memory->page(cpu, 0, Access::write));
+  TRY(memory->pin(cpu, 0, 1));
+  auto made = make<Thread>(cpu, process.group(), process.group(), process, level);
+  if (!made.has_value()) {
+    memory->unpin(cpu, 0, 1);
+    return made.status();
+  }
+  auto thread = RefPtr<Thread>::adopt(*made);
+  thread->cpu = &cpu;
+  thread->message_memory_ = memory;
+  thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
+  process.add_ref();  // dropped in destroy()
+  thread->message_page_user = TRY(process.space()->map(
+      cpu, {.memory = *memory, .pages = 1, .prot = Protection::read_write, .max = Protection::read_write}));
+  Result<void> joined = process.add_thread(cpu, *thread);
+  if (!joined.has_value()) {
+    (void)process.space()->unmap(cpu, thread->message_page_user, kPageSize);  // one page: no split, no second step
+    return joined.status();
+  }
+  return thread;
+}
+
+void Thread::destroy(Cpu& cpu) {
+  if (message_memory_) message_memory_->unpin(cpu, 0, 1);
+  Process* owner = process;
+  bool joined = message_memory_ && owner != nullptr;
+  destroy_object(cpu, group(), this);
+  if (joined) owner->drop_ref();
+}
+
+void Thread::begin_wait(Cpu& on, WaitKind kind, KObject* object, CapIndex capability, Deadline deadline) {
+  status = ThreadStatus::waiting;
+  wait.kind = kind;
+  wait.object = object;
+  wait.capability = capability;
+  if (deadline != kForever) on.timers.add(on, *this, deadline);
+}
+
+void Thread::make_ready(Cpu& on) {
+  if ((flags & (kSuspend | kExiting)) != 0) {
+    status = ThreadStatus::waiting;
+    wait.kind = WaitKind::stopped;
+    return;
+  }
+  status = ThreadStatus::ready;
+  on.scheduler.enqueue_back(*this);
+  if (on.current != nullptr && on.context->level < context->level) on.reschedule = true;
+}
+
+void Thread::leave_wait(Cpu& on) {
+  TimerQueue::remove(on, *this);
+  if (wait_queue.linked()) wait_queue.unlink();
+  wait.kind = WaitKind::none;
+  wait.fault = false;
+  wait.object = nullptr;
+}
+
+void Thread::end_wait(Cpu& on, Status result, u64 word0) {
+  state.rax = u64(result);
+  state.rdi = 0;
+  for (u64& word : state.word) word = 0;
+  state.word[0] = word0;
+  end_wait_with_message(on);
+}
+
+void Thread::end_wait_with_message(Cpu& on) {
+  leave_wait(on);
+  make_ready(on);
+}
+
+void Thread::end_wait_with_handoff(Cpu& on) {
+  leave_wait(on);
+  make_ready(on);
+  if (status != ThreadStatus::ready) return;
+  on.scheduler.remove(*this);
+  on.scheduler.enqueue_front(*this);
+}
+
+void Thread::leave_callee(Cpu& on) {
+  (void)on;
+  if (reply_object != nullptr) {
+    reply_object->forget_caller();
+    reply_object = nullptr;
+  }
+  Thread* server = callee;
+  if (server == nullptr) return;
+  callee = nullptr;
+  server->caller = nullptr;
+  // I4: whoever ran on our context through this call goes on with the server's own.
+  SchedulingContext* lost = server->context;
+  for (Thread* t = server; t != nullptr && t->context == lost; t = t->callee) {
+    bool queued = t->status == ThreadStatus::ready;
+    if (queued) t->cpu->scheduler.remove(*t);
+    t->context = &server->own_context;
+    if (queued) t->cpu->scheduler.enqueue_back(*t);
+    if (t->cpu->current == t) t->cpu->change_context(t->context);
+  }
+}
+
+void Thread::fail_caller(Cpu& on, Status result) {
+  Thread* client = caller;
+  if (client == nullptr) return;
+  bool fault_wait = client->wait.fault;
+  client->leave_callee(on);
+  if (fault_wait) {
+    client->process->kill(on, ~u64{0});  // its fault handler died with the fault in hand
+    return;
+  }
+  client->end_wait(on, result);
+}
+
+void Thread::abort_wait(Cpu& on, Status result) {
+  if (!waits() || wait.kind == WaitKind::stopped) return;
+  if (wait.kind == WaitKind::reply) leave_callee(on);
+  if (wait.fault) {  // a fault is not a call: no status fits; the thread runs into the fault again
+    end_wait_with_message(on);
+    return;
+  }
+  end_wait(on, result);
+}
+
+void Thread::expired(Cpu& on) {
+  if (waits()) abort_wait(on, Status::timed_out);
+}
+
+void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) {
+  state.start(entry, stack, argument0, argument1);
+  make_ready(on);
+}
+
+void Thread::suspend(Cpu& on) {
+  flags |= kSuspend;
+  if (status == ThreadStatus::ready) {
+    on.scheduler.remove(*this);
+    status = ThreadStatus::waiting;
+    wait.kind = WaitKind::stopped;
+  } else if (status == ThreadStatus::running) {
+    on.reschedule = true;  // leave_kernel() parks it
+  }
+}
+
+void Thread::resume(Cpu& on) {
+  flags &= ~kSuspend;
+  if (waits() && wait.kind == WaitKind::stopped) {
+    wait.kind = WaitKind::none;
+    make_ready(on);
+  }
+}
+
+void Thread::cancel(Cpu& on) {
+  if (waits() && wait.kind != WaitKind::stopped && !wait.fault) {
+    abort_wait(on, Status::cancelled);
+  } else if (status != ThreadStatus::dead) {
+    flags |= kCancel;
+  }
+}
+
+void Thread::kill(Cpu& on) {
+  if (status == ThreadStatus::dead) return;
+  flags |= kExiting;
+  if (status == ThreadStatus::ready) on.scheduler.remove(*this);
+  if (waits()) {
+    if (wait.kind == WaitKind::reply) leave_callee(on);
+    leave_wait(on);
+  }
+  status = ThreadStatus::dead;
+  fail_caller(on, Status::peer_died);
+  (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
+  process->remove_thread(on, *this);
+}
+
+void Thread::set_level(u32 level) {
+  own_context.level = level;
+  if (context != &own_context) return;
+  if (status == ThreadStatus::ready) {
+    cpu->scheduler.remove(*this);
+    cpu->scheduler.enqueue_back(*this);
+  }
+}
+
+u64 Thread::consumed_ns() const { return machine().clock.to_ns(own_context.consumed); }
+
+}  // namespace keel

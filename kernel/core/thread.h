@@ -1,0 +1,154 @@
+// Thread: one flow of control of a process. While it waits it is its saved registers plus the wait record embedded here
+// (law 3): waiting never allocates.
+//
+// Calls link threads: client.callee is the server that took its call, server.caller is the client that it will reply to
+// (its implicit current caller); reply_take moves the client into a Reply object (client.reply_object). While a server
+// has a caller it runs on the caller's scheduling context (donation).
+//
+// Invariants   I1 state ready: in its CPU's scheduler. running: it is cpu.current. All others: in neither.
+//              I2 wait.kind != none exactly while state is waiting. wait_queue is linked exactly for those kinds of wait
+//                 that have a queue (all but reply).
+//              I3 a.callee == b  <=>  b.caller == a. Then a waits for reply.
+//              I4 context is &own_context or the context of a thread that waits, through calls, for this one.
+// Locks        a thread belongs to its CPU: only code that runs there touches it, others ask by mailbox. `process_hook`
+//              is guarded by the process's lock.
+// Lifetime     references: its process's list, capabilities, whoever points to it across kernel entries.
+// See          docs/subsystems/threads.md, docs/adr/0005-scheduling-contexts.md
+#pragma once
+
+#include <arch/thread.h>
+
+#include "abi/types.h"
+#include "kernel/core/scheduler.h"
+#include "kernel/core/timer_queue.h"
+#include "kernel/object/object.h"
+
+namespace keel {
+
+class AddressSpace;
+class MemoryObject;
+class Port;
+class Process;
+class Reply;
+
+enum class ThreadStatus : u8 { fresh, ready, running, waiting, dead };
+
+enum class WaitKind : u8 {
+  none,
+  send,          // in a port's queue of callers; the message is in the registers and the message page
+  reply,         // a server, or a Reply object, has the call
+  receive,       // in a port's queue of receivers
+  notification,  // in a notification's queue
+  word,          // in a word bucket
+  exit,          // in a process's queue
+  log,           // in the log's queue
+  stopped,       // suspended or in a process that is going: not ready although nothing is awaited
+};
+
+// Threads that wait for the same thing, in order of arrival.
+class Thread;
+
+struct WaitRecord {
+  WaitKind kind = WaitKind::none;
+  bool fault = false;      // send, reply: the message is the thread's fault record
+  u64 key_offset = 0;      // word: offset in the object
+  KObject* object = nullptr;  // what the queue belongs to; kept alive by the capability or by a reference there
+  u64 key = 0;             // send: badge. word: object id. log: sequence number
+  CapIndex capability;     // through which it waits; checked again after a revocation
+};
+
+struct FaultRecord {
+  FaultKind kind = FaultKind::other;
+  u64 address = 0;
+  u64 detail = 0;
+};
+
+class Thread final : public KObject, public TimerEntry {
+ public:
+  static constexpr ObjectKind kKind = ObjectKind::thread;
+  // Flags that keep a thread off the fast paths. One word, so that two threads are tested with one OR.
+  static constexpr u32 kCancel = 1;   // the wait, or the next one, ends with Cancelled
+  static constexpr u32 kSuspend = 2;
+  static constexpr u32 kExiting = 4;  // its process is going
+  static constexpr u32 kFaulted = 8;
+
+  // A thread that is not started, in `process`, with its message page mapped. Errors: no_memory, quota_exceeded,
+  // bad_state (the process is going).
+  static Result<RefPtr<Thread>> create(Cpu& cpu, Process& process, u32 level);
+
+  // The entry code reads it at a fixed offset (checked in <arch/...>).
+  arch::ThreadState state;
+
+  // The IPC path touches these: one or two cache lines.
+  u32 flags = 0;
+  ThreadStatus status = ThreadStatus::fresh;
+  Cpu* cpu = nullptr;
+  SchedulingContext* context = &own_context;
+  AddressSpace* space = nullptr;
+  Process* process = nullptr;
+  MessagePage* message_page = nullptr;  // the kernel's mapping
+  Thread* caller = nullptr;
+  Thread* callee = nullptr;
+  Reply* reply_object = nullptr;
+  WaitRecord wait;
+  ListHook wait_queue;
+
+  ReadyLink ready_link;
+  SchedulingContext own_context;
+  FaultRecord fault;
+  u64 switches = 0;
+  VirtAddr message_page_user;
+  ListHook process_hook;
+
+  bool waits() const { return status == ThreadStatus::waiting; }
+  u64 word(u32 i) const { return state.word[i]; }
+
+  // The current thread starts to wait; what it waits in (queue) is linked by the caller. With a finite deadline the wait
+  // ends with timed_out. Not for a deadline of 0: the caller answers would_block or timed_out itself.
+  void begin_wait(Cpu& cpu, WaitKind kind, KObject* object, CapIndex capability, Deadline deadline);
+  // Ends the wait with a status and one result word and makes the thread ready.
+  void end_wait(Cpu& cpu, Status status, u64 word0 = 0);
+  // The same without touching its registers: the message is there already.
+  void end_wait_with_message(Cpu& cpu);
+  // The same for a server that takes over the caller's context: it runs next at its level.
+  void end_wait_with_handoff(Cpu& cpu);
+  // Takes it out of whatever it waits in, undoing donation; the wait ends with `status`, unless it is none.
+  void abort_wait(Cpu& cpu, Status status);
+  void make_ready(Cpu& cpu);
+
+  void start(Cpu& cpu, u64 entry, u64 stack, u64 argument0, u64 argument1);
+  void suspend(Cpu& cpu);
+  void resume(Cpu& cpu);
+  void cancel(Cpu& cpu);
+  // Ends the thread for good: out of every queue, its caller answered PeerDied. Its process may end with it.
+  void kill(Cpu& cpu);
+  void set_level(u32 level);
+
+  // Ends what the thread serves: the caller gets `status`, and its context.
+  void fail_caller(Cpu& cpu, Status status);
+  // The client stops waiting for its callee's reply: the callee, and whoever it called in turn, go on with their own
+  // contexts.
+  void leave_callee(Cpu& cpu);
+
+  u64 consumed_ns() const;
+
+ private:
+  template <class T, class... A>
+  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
+  template <class T>
+  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+
+  Thread(ResourceGroup& group, Process& process, u32 level);
+  ~Thread() override = default;
+  void expired(Cpu& cpu) override;
+  void destroy(Cpu& cpu) override;
+  void leave_wait(Cpu& cpu);
+
+  RefPtr<MemoryObject> message_memory_;
+};
+
+}  // namespace keel
+
+namespace keel {
+using WaitQueue = IntrusiveList<Thread, &Thread::wait_queue>;
+}  // namespace keel

@@ -1,0 +1,91 @@
+#include "kernel/ipc/message.h"
+
+#include <string.h>
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/process.h"
+
+namespace keel {
+
+Result<void> check_descriptor(Descriptor d) {
+  constexpr u64 kKnown = Descriptor::kWordsMask << Descriptor::kWordsShift | Descriptor::kCapsMask << Descriptor::kCapsShift |
+                         Descriptor::kMoveMask << Descriptor::kMoveShift | Descriptor::kDeadline | 0xff;
+  if ((d.raw & ~kKnown) != 0) return Status::invalid_argument;
+  if (d.words() > kMaxMessageWords || d.capabilities() > kMaxMessageCaps) return Status::too_big;
+  return {};
+}
+
+void deliver_words(Thread& receiver, const u64* words, u32 count, u64 badge, MessageKind kind) {
+  for (u32 i = 0; i < kRegisterWords; ++i) receiver.state.word[i] = i < count ? words[i] : 0;
+  receiver.state.rdi = badge;
+  receiver.state.rax = u64(Status::ok) | Descriptor::make(count) | u64(kind) << Descriptor::kKindShift;
+}
+
+Result<void> transfer_message(Cpu& cpu, Thread& sender, Thread& receiver, u64 badge, MessageKind kind) {
+  Descriptor d{sender.state.rax};
+  u32 words = d.words();
+  u32 capabilities = d.capabilities();
+  if (capabilities > 0) TRY(transfer_capabilities(cpu, sender, receiver, d));
+  deliver_words(receiver, sender.state.word, words < kRegisterWords ? words : kRegisterWords, badge, kind);
+  if (words > kRegisterWords) {
+    memcpy(&receiver.message_page->words[kRegisterWords], &sender.message_page->words[kRegisterWords],
+           (words - kRegisterWords) * sizeof(u64));
+  }
+  receiver.state.rax = u64(Status::ok) | Descriptor::make(words, capabilities) | u64(kind) << Descriptor::kKindShift;
+  return {};
+}
+
+Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, Descriptor d) {
+  CapSpace& from = sender.process->caps;
+  CapSpace& to = receiver.process->caps;
+  if (!receiver.process->alive()) return Status::bad_state;
+  u32 count = d.capabilities();
+  CapIndex source[kMaxMessageCaps];
+  CapIndex added[kMaxMessageCaps];
+  Status failed = Status::ok;
+  // Check everything that can be checked before anything changes.
+  for (u32 i = 0; i < count; ++i) {
+    source[i] = CapIndex(sender.message_page->capabilities[i]);  // read once
+    bool move = (d.moves() >> i & 1) != 0;
+    CapSlot* slot = TRY(from.find(source[i]));
+    Rights needed = move ? rights::transfer : rights::transfer | rights::derive;
+    if ((CapSlot::rights(slot->load()) & needed) != needed) return Status::missing_right;
+    for (u32 j = 0; j < i; ++j) {
+      if (move && source[j] == source[i]) return Status::invalid_argument;  // one capability cannot go twice
+    }
+  }
+  u32 done = 0;
+  for (; done < count; ++done) {
+    bool move = (d.moves() >> done & 1) != 0;
+    Result<CapSlot*> slot = from.find(source[done]);
+    Result<CapIndex> index = Status::bad_capability;
+    if (slot.has_value()) {
+      index = move ? to.move_from(cpu, from, **slot)
+                   : to.insert_child(cpu, **slot, CapSlot::rights((*slot)->load()), (*slot)->scope);
+    }
+    if (!index.has_value()) {
+      failed = index.status();
+      break;
+    }
+    added[done] = *index;
+  }
+  if (done == count) {
+    for (u32 i = 0; i < count; ++i) receiver.message_page->capabilities[i] = added[i].value;
+    return {};
+  }
+  // Undo. Moving back needs no memory: the slots and charges that were just given up are there.
+  while (done-- > 0) {
+    if ((d.moves() >> done & 1) != 0) {
+      Result<CapSlot*> slot = to.find(added[done]);
+      if (slot.has_value()) {
+        Result<CapIndex> back = from.move_from(cpu, to, **slot);
+        if (back.has_value()) sender.message_page->capabilities[done] = back->value;
+      }
+    } else {
+      (void)to.remove(cpu, added[done]);
+    }
+  }
+  return failed;
+}
+
+}  // namespace keel

@@ -1,0 +1,234 @@
+#include "kernel/ipc/port.h"
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/process.h"
+#include "kernel/group/group.h"
+#include "kernel/ipc/message.h"
+#include "kernel/mm/heap.h"
+#include "kernel/object/notification.h"
+
+namespace keel {
+
+Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_messages) {
+  Queued* queue = nullptr;
+  if (queue_messages > 0) {
+    queue = static_cast<Queued*>(TRY(heap_of(cpu).allocate(cpu, group, queue_messages * sizeof(Queued))));
+  }
+  auto port = make<Port>(cpu, group, group, queue, queue_messages);
+  if (!port.has_value()) {
+    if (queue != nullptr) heap_of(cpu).free(cpu, group, queue, queue_messages * sizeof(Queued));
+    return port.status();
+  }
+  return RefPtr<Port>::adopt(*port);
+}
+
+void Port::destroy(Cpu& cpu) {
+  (void)bind(cpu, nullptr);
+  if (queue_ != nullptr) heap_of(cpu).free(cpu, group(), queue_, capacity_ * sizeof(Queued));
+  destroy_object(cpu, group(), this);
+}
+
+// Makes `server` serve `client`, whose message it has just got, on the client's scheduling context.
+static void join(Cpu& cpu, Thread& client, Thread& server) {
+  client.wait.kind = WaitKind::reply;
+  client.callee = &server;
+  server.caller = &client;
+  if (cpu.current == &server) {
+    server.context = client.context;
+    cpu.change_context(server.context);
+  } else {
+    server.context = client.context;
+  }
+}
+
+static void message_of_fault(const Thread& t, u64* words) {
+  words[0] = u64(t.fault.kind);
+  words[1] = t.fault.address;
+  words[2] = t.fault.detail;
+  words[3] = t.state.rip;
+  words[4] = t.state.rsp;
+  words[5] = t.id();
+  words[6] = t.process->id();
+  words[7] = 0;
+}
+
+static Result<void> hand_over(Cpu& cpu, Thread& client, Thread& server, u64 badge) {
+  if (client.wait.fault) {
+    u64 words[kRegisterWords];
+    message_of_fault(client, words);
+    deliver_words(server, words, 7, badge, MessageKind::fault);
+    return {};
+  }
+  return transfer_message(cpu, client, server, badge, MessageKind::call);
+}
+
+Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
+  Descriptor d{client.state.rax};
+  TRY(check_descriptor(d));
+  if (!has_receiver_right()) return Status::peer_died;
+  if ((client.flags & Thread::kCancel) != 0) {
+    client.flags &= ~Thread::kCancel;
+    return Status::cancelled;
+  }
+  Deadline deadline = d.has_deadline() ? Deadline(client.message_page->deadline) : kForever;
+  if (deadline == kPoll) return Status::timed_out;
+  Thread* server = receivers_.front();
+  if (server != nullptr) TRY(transfer_message(cpu, client, *server, badge, MessageKind::call));
+  client.begin_wait(cpu, WaitKind::send, this, through, deadline);
+  if (server == nullptr) {
+    client.wait.key = badge;
+    callers_.push_back(client);
+    return {};
+  }
+  join(cpu, client, *server);
+  server->end_wait_with_handoff(cpu);
+  return {};
+}
+
+void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
+  thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
+  thread.wait.fault = true;
+  thread.wait.key = badge;
+  Thread* server = receivers_.front();
+  if (server == nullptr) {
+    callers_.push_back(thread);
+    return;
+  }
+  (void)hand_over(cpu, thread, *server, badge);  // a fault carries no capability: cannot fail
+  join(cpu, thread, *server);
+  server->end_wait_with_handoff(cpu);
+}
+
+Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
+  Result<void> transferred = hand_over(cpu, client, server, client.wait.key);
+  if (!transferred.has_value()) {
+    client.abort_wait(cpu, transferred.status());
+    return transferred;
+  }
+  client.wait_queue.unlink();
+  join(cpu, client, server);
+  return {};
+}
+
+Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
+  if (bound_ != nullptr) {
+    if (u64 bits = bound_->take()) {
+      deliver_words(server, &bits, 1, 0, MessageKind::signal);
+      return {};
+    }
+  }
+  if (queued_ > 0) {
+    Queued& message = queue_[first_];
+    deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
+    first_ = (first_ + 1) % capacity_;
+    --queued_;
+    return {};
+  }
+  // A caller whose capabilities cannot be transferred is answered and the next one tried; a few, then the call runs
+  // again, so that the time in here is bounded.
+  for (u32 tries = 0; Thread* client = callers_.front(); ++tries) {
+    if (tries == 16) return Status::restart;
+    if (take_caller(cpu, *client, server).has_value()) return {};
+  }
+  if ((server.flags & Thread::kCancel) != 0) {
+    server.flags &= ~Thread::kCancel;
+    return Status::cancelled;
+  }
+  if (deadline == kPoll) return Status::timed_out;
+  server.begin_wait(cpu, WaitKind::receive, this, through, deadline);
+  receivers_.push_back(server);
+  return {};
+}
+
+Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
+  Descriptor d{sender.state.rax};
+  TRY(check_descriptor(d));
+  if (d.words() > kRegisterWords) return Status::too_big;
+  if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
+  if (Thread* server = receivers_.front()) {
+    deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
+    server->end_wait_with_message(cpu);
+    return {};
+  }
+  if (queued_ == capacity_) return Status::would_block;
+  Queued& message = queue_[(first_ + queued_) % capacity_];
+  message.badge = badge;
+  message.word_count = d.words();
+  for (u32 i = 0; i < kRegisterWords; ++i) message.words[i] = sender.state.word[i];
+  ++queued_;
+  return {};
+}
+
+Result<void> Port::bind(Cpu& cpu, Notification* notification) {
+  if (notification != nullptr && notification->port() != nullptr && notification->port() != this) return Status::busy;
+  if (bound_ == notification) return {};
+  if (bound_ != nullptr) {
+    bound_->set_port(nullptr);
+    bound_->drop_ref();
+  }
+  bound_ = notification;
+  if (notification != nullptr) {
+    notification->add_ref();
+    notification->set_port(this);
+    if (u64 bits = receivers_.empty() ? 0 : notification->take()) (void)deliver_signal(cpu, bits);
+  }
+  return {};
+}
+
+bool Port::deliver_signal(Cpu& cpu, u64 bits) {
+  Thread* server = receivers_.front();
+  if (server == nullptr) return false;
+  deliver_words(*server, &bits, 1, 0, MessageKind::signal);
+  server->end_wait_with_message(cpu);
+  return true;
+}
+
+void Port::on_handle_added(Rights added) {
+  if ((added & rights::port::receive) != 0) receive_handles_.fetch_add(1, kRelaxed);
+}
+
+void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
+  if ((dropped & rights::port::receive) == 0 || receive_handles_.fetch_sub(1, kAcqRel) != 1) return;
+  while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
+}
+
+void Port::wake_revoked(Cpu& cpu) {
+  wake_revoked_waiters(cpu, receivers_);
+  wake_revoked_waiters(cpu, callers_);
+}
+
+Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
+  if (client.wait.fault) {
+    bool resume = FaultAnswer(sender.word(0)) == FaultAnswer::resume && Descriptor{sender.state.rax}.words() > 0;
+    client.leave_callee(cpu);
+    if (resume) {
+      client.end_wait_with_message(cpu);
+    } else {
+      client.process->kill(cpu, ~u64{0});
+    }
+    return {};
+  }
+  TRY(transfer_message(cpu, sender, client, 0, MessageKind::call));
+  client.leave_callee(cpu);
+  client.end_wait_with_message(cpu);
+  return {};
+}
+
+Result<void> reply_to_caller(Cpu& cpu, Thread& server) {
+  Descriptor d{server.state.rax};
+  TRY(check_descriptor(d));
+  if (server.caller == nullptr) return {};
+  return answer(cpu, server, *server.caller);
+}
+
+void wake_revoked_waiters(Cpu& cpu, WaitQueue& queue) {
+  Thread* next = nullptr;
+  for (Thread* t = queue.front(); t != nullptr; t = next) {
+    next = queue.next(*t);
+    if (t->wait.capability != kNoCapability && !t->process->caps.find(t->wait.capability).has_value()) {
+      t->abort_wait(cpu, Status::revoked);
+    }
+  }
+}
+
+}  // namespace keel

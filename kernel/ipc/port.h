@@ -1,0 +1,85 @@
+// Port: where messages are sent to and received from. It outlives its servers: calls that a dead server had taken fail,
+// calls that are still queued wait for the successor, and badges go on to mean the same.
+//
+// Invariants   I1 receivers_ and callers_ are not both non-empty, nor receivers_ and queued messages.
+//              I2 a queued caller's message is in its registers and message page; nobody else touches either.
+//              I3 queue memory is reserved at creation: sending never allocates.
+// Locks        none: a port belongs to its home CPU, as its waiting threads do; other CPUs ask by mailbox.
+// Lifetime     when the last capability with the receive right goes, queued callers are answered PeerDied.
+// Costs        docs/subsystems/ipc.md has the instruction counts.
+// See          docs/adr/0003-ipc.md, kernel/ipc/fast.cc (the common case again, for speed)
+#pragma once
+
+#include "kernel/core/thread.h"
+#include "kernel/object/object.h"
+
+namespace keel {
+
+class Notification;
+
+class Port final : public KObject {
+ public:
+  static constexpr ObjectKind kKind = ObjectKind::port;
+  static constexpr u32 kMaxQueue = 64;
+
+  // Errors: no_memory, quota_exceeded.
+  static Result<RefPtr<Port>> create(Cpu& cpu, ResourceGroup& group, u32 queue_messages);
+
+  // call: the current thread's message goes to a receiver, or the thread queues. What comes back is the reply.
+  Result<void> call(Cpu& cpu, Thread& client, u64 badge, CapIndex through);
+  // The current thread takes the next signal, message, call or fault, or queues for one.
+  Result<void> receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline);
+  // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big.
+  Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
+  // A thread has faulted: like a call whose message is the fault.
+  void deliver_fault(Cpu& cpu, Thread& thread, u64 badge);
+  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere).
+  Result<void> bind(Cpu& cpu, Notification* notification);
+  // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
+  bool deliver_signal(Cpu& cpu, u64 bits);
+
+  bool has_receiver_right() const { return receive_handles_.load(kRelaxed) != 0; }
+  WaitQueue& receivers() { return receivers_; }
+  bool idle() const { return callers_.empty() && queued_ == 0; }
+  Notification* bound() const { return bound_; }
+
+  void on_handle_added(Rights rights) override;
+  void on_handle_dropped(Cpu& cpu, Rights rights) override;
+  void wake_revoked(Cpu& cpu) override;
+
+ private:
+  template <class T, class... A>
+  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
+  template <class T>
+  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+
+  struct Queued {
+    u64 badge;
+    u64 words[kRegisterWords];
+    u32 word_count;
+  };
+
+  Port(ResourceGroup& group, Queued* queue, u32 capacity)
+      : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {}
+  void destroy(Cpu& cpu) override;
+  Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
+
+  WaitQueue receivers_;
+  WaitQueue callers_;
+  Notification* bound_ = nullptr;
+  Queued* queue_;
+  u32 capacity_;
+  u32 first_ = 0;
+  u32 queued_ = 0;
+  Atomic<u32> receive_handles_{0};
+};
+
+// The current thread's answer to its caller, if that still waits. Errors: those of moving the message's capabilities;
+// the caller waits on then.
+Result<void> reply_to_caller(Cpu& cpu, Thread& server);
+// The same from `sender` to a client that waits for a reply, from whomever.
+Result<void> answer(Cpu& cpu, Thread& sender, Thread& client);
+// Wakes those in the queue whose capability is gone, with Status::revoked.
+void wake_revoked_waiters(Cpu& cpu, WaitQueue& queue);
+
+}  // namespace keel

@@ -1,0 +1,35 @@
+// Frame: 16 bytes of knowledge about one 4 KiB page of RAM, found by its number.
+//
+// Invariants   I1 only the first frame of a block (free or allocated) has a meaningful order.
+//              I2 pins > 0 means that a device may write to the page: it is not freed and not evicted.
+// Locks        a free frame: FrameAllocator::lock_. An allocated one: whoever allocated it.
+#pragma once
+
+#include "base/types.h"
+
+namespace keel {
+
+// What a frame is used for, as the statistics show it.
+enum class FrameUse : u8 { reserved, free, kernel, user, page_table, count };
+
+struct Frame {
+  static constexpr u32 kNone = ~u32{0};
+
+  u32 next = kNone;  // index of the next frame of the list that this one is in: free list, slab list, TlbBatch
+  u32 previous = kNone;
+  FrameUse use = FrameUse::reserved;
+  u8 order = 0;
+  u8 size_class = 0;  // slab frames
+  u8 reserved = 0;
+  union {
+    u32 pins = 0;  // user frames: outstanding pins
+    u32 entries;   // page tables: present entries
+    struct {
+      u16 free_head;  // slab frames: index of the first free object plus one, 0 if none
+      u16 used;
+    } slab;
+  };
+};
+static_assert(sizeof(Frame) == 16);
+
+}  // namespace keel

@@ -1,0 +1,105 @@
+// For tests: a machine with RAM, and what its memory looked like before.
+#pragma once
+
+#include <arch/memory.h>
+#include <arch/sanitizer.h>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "kernel/core/machine.h"
+#include "kernel/mm/address_space.h"
+
+namespace keel::testing {
+
+inline constexpr u64 kMiB = u64{1} << 20;
+
+class TestMachine {
+ public:
+  explicit TestMachine(u64 bytes = 64 * kMiB) : bytes_(bytes) {
+    memory_ = static_cast<char*>(
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (memory_ == MAP_FAILED) __builtin_trap();
+    const PhysRange ram[] = {range(0, bytes)};
+    MUST(machine_->frames.initialise(ram, {}));
+  }
+  ~TestMachine() {
+    settle();
+    arch::unpoison(memory_, bytes_);
+    munmap(memory_, bytes_);
+  }
+  PhysRange range(u64 offset, u64 length) const { return {PhysAddr(reinterpret_cast<u64>(memory_) + offset), length}; }
+
+  Machine& machine() { return *machine_; }
+  Cpu& cpu() { return machine_->work_cpu(); }
+  FrameAllocator& frames() { return machine_->frames; }
+  ResourceGroup& root() { return machine_->root_group(); }
+
+  // Finishes all deferred work and empties the magazines.
+  void settle() {
+    while (!cpu().work.run(cpu(), 16)) {
+    }
+    machine_->heap.drain(cpu());
+    frames().drain(cpu());
+  }
+
+  struct Baseline {
+    u64 free, kernel, user, page_table, heap, group_frames, group_bytes;
+    bool operator==(const Baseline&) const = default;
+  };
+  Baseline baseline() {
+    settle();
+    const auto s = frames().statistics();
+    if (frames().check(cpu()) != s.free) __builtin_trap();
+    return {s.free,     s.kernel,
+            s.user,     s.page_table,
+            machine_->heap.bytes_in_use(), root().usage(Resource::frames), root().usage(Resource::kernel_bytes)};
+  }
+
+ private:
+  u64 bytes_;
+  char* memory_;
+  std::unique_ptr<Machine> machine_ = std::make_unique<Machine>();
+};
+
+// Runs `body(machine)`, which answers a Status, with the 1st, 2nd, ... allocation failing until it gets through without
+// a failure. Each time memory and charges must be exactly what they were before. Answers how many failures it saw.
+template <class Body>
+u64 sweep_allocation_failures(TestMachine& m, Body body) {
+  for (u64 n = 1;; ++n) {
+    const auto before = m.baseline();
+    m.machine().faults.fail_after(n);
+    const Status status = body();
+    const bool failed = !m.machine().faults.armed();
+    m.machine().faults.fail_after(0);
+    if (m.baseline() != before) __builtin_trap();
+    if (!failed) {
+      if (status != Status::ok) __builtin_trap();
+      return n - 1;
+    }
+    if (status != Status::no_memory && status != Status::ok) __builtin_trap();
+  }
+}
+
+// A pseudo-random sequence whose seed KEEL_SEED sets; print it with SCOPED_TRACE.
+class Random {
+ public:
+  explicit Random(u64 seed) : state_(seed) {}
+  u64 next() {
+    u64 z = (state_ += 0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  u64 below(u64 n) { return next() % n; }
+
+ private:
+  u64 state_;
+};
+inline u64 test_seed() {
+  const char* text = std::getenv("KEEL_SEED");
+  return text != nullptr ? std::strtoull(text, nullptr, 0) : 1;
+}
+
+}  // namespace keel::testing

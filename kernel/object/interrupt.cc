@@ -1,0 +1,80 @@
+#include "kernel/object/interrupt.h"
+
+#include <arch/interrupts.h>
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
+#include "kernel/mm/heap.h"
+#include "kernel/object/notification.h"
+
+namespace keel {
+
+Interrupt::Interrupt(ResourceGroup& group, u64 line, Trigger trigger)
+    : KObject(ObjectKind::interrupt, group), line_(line), trigger_(trigger) {}
+Interrupt::~Interrupt() = default;
+
+Result<RefPtr<Interrupt>> Interrupt::create_line(Cpu& cpu, ResourceGroup& group, u64 line, Trigger trigger,
+                                                 Polarity polarity) {
+  InterruptTable& table = cpu.machine.interrupts;
+  if (!arch::has_interrupt_line(line)) return Status::not_supported;
+  if (table.with_line(line) != nullptr) return Status::busy;
+  auto interrupt = RefPtr<Interrupt>::adopt(TRY(make<Interrupt>(cpu, group, group, line, trigger)));
+  interrupt->vector_ = TRY(table.allocate(*interrupt));
+  arch::route_interrupt_line(cpu, line, interrupt->vector_, trigger == Trigger::level,
+                             polarity == Polarity::active_low);
+  return interrupt;
+}
+
+Result<RefPtr<Interrupt>> Interrupt::create_message(Cpu& cpu, ResourceGroup& group) {
+  auto interrupt = RefPtr<Interrupt>::adopt(TRY(make<Interrupt>(cpu, group, group, kMessage, Trigger::edge)));
+  interrupt->vector_ = TRY(cpu.machine.interrupts.allocate(*interrupt));
+  return interrupt;
+}
+
+void Interrupt::destroy(Cpu& cpu) {
+  if (vector_ != 0) {
+    if (line_ != kMessage) arch::mask_interrupt_line(line_);
+    cpu.machine.interrupts.release(vector_);
+  }
+  destroy_object(cpu, group(), this);
+}
+
+void Interrupt::on_zero_handles(Cpu&) {
+  if (line_ != kMessage) arch::mask_interrupt_line(line_);
+  notification_.reset();
+}
+
+void Interrupt::fire(Cpu& cpu) {
+  ++count_;
+  if (trigger_ == Trigger::level) arch::mask_interrupt_line(line_);
+  if (notification_) notification_->signal(cpu, bits_);
+}
+
+void Interrupt::bind(Cpu&, Notification& notification, u64 bits) {
+  notification_ = RefPtr<Notification>(notification);
+  bits_ = bits;
+  if (line_ != kMessage) arch::unmask_interrupt_line(line_);
+}
+
+void Interrupt::acknowledge() {
+  if (line_ != kMessage) arch::unmask_interrupt_line(line_);
+}
+
+Result<u8> InterruptTable::allocate(Interrupt& interrupt) {
+  for (u32 i = 0; i < kVectors; ++i) {
+    if (objects_[i] == nullptr) {
+      objects_[i] = &interrupt;
+      return u8(kFirstVector + i);
+    }
+  }
+  return Status::busy;
+}
+
+Interrupt* InterruptTable::with_line(u64 line) const {
+  for (Interrupt* i : objects_) {
+    if (i != nullptr && i->line() == line && line != Interrupt::kMessage) return i;
+  }
+  return nullptr;
+}
+
+}  // namespace keel

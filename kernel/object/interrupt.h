@@ -1,0 +1,72 @@
+// Interrupt: one interrupt line or message as an object. A level-triggered line is masked when it fires, until its
+// driver acknowledges; a message is only signalled.
+//
+// Invariants   I1 the vector is this object's from creation to destruction; nothing is delivered to a reused vector.
+// Locks        none: interrupts are delivered to, and bound on, one CPU.
+#pragma once
+
+#include "kernel/object/object.h"
+
+namespace keel {
+
+class Notification;
+
+enum class Trigger : u8 { edge, level };
+enum class Polarity : u8 { active_high, active_low };
+
+class Interrupt final : public KObject {
+ public:
+  static constexpr ObjectKind kKind = ObjectKind::interrupt;
+  static constexpr u64 kMessage = ~u64{0};  // line() of a message-signalled interrupt
+
+  // Errors: not_supported (no such line), busy (the line has an object, or no vector is left), no_memory, quota_exceeded.
+  static Result<RefPtr<Interrupt>> create_line(Cpu& cpu, ResourceGroup& group, u64 line, Trigger trigger,
+                                               Polarity polarity);
+  static Result<RefPtr<Interrupt>> create_message(Cpu& cpu, ResourceGroup& group);
+
+  // From the interrupt entry.
+  void fire(Cpu& cpu);
+  void bind(Cpu& cpu, Notification& notification, u64 bits);
+  void acknowledge();
+  u64 line() const { return line_; }
+  u8 vector() const { return vector_; }
+  u64 count() const { return count_; }
+  Trigger trigger() const { return trigger_; }
+  void on_zero_handles(Cpu& cpu) override;
+
+ private:
+  template <class T, class... A>
+  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
+  template <class T>
+  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  Interrupt(ResourceGroup& group, u64 line, Trigger trigger);
+  ~Interrupt() override;
+  void destroy(Cpu& cpu) override;
+
+  RefPtr<Notification> notification_;
+  u64 bits_ = 0;
+  u64 line_;
+  u64 count_ = 0;
+  u8 vector_ = 0;
+  Trigger trigger_;
+};
+
+// Which object each vector belongs to.
+class InterruptTable {
+ public:
+  static constexpr u32 kFirstVector = 0x30;
+  static constexpr u32 kVectors = 0xc0;  // up to 0xef; above are the kernel's own
+
+  // Errors: busy (all are taken).
+  Result<u8> allocate(Interrupt& interrupt);
+  void release(u8 vector) { objects_[vector - kFirstVector] = nullptr; }
+  Interrupt* at(u32 vector) const {
+    return vector - kFirstVector < kVectors ? objects_[vector - kFirstVector] : nullptr;
+  }
+  Interrupt* with_line(u64 line) const;
+
+ private:
+  Interrupt* objects_[kVectors] = {};
+};
+
+}  // namespace keel

@@ -1,0 +1,40 @@
+#include "kernel/object/notification.h"
+
+#include "kernel/core/cpu.h"
+#include "kernel/ipc/port.h"
+#include "kernel/mm/heap.h"
+
+namespace keel {
+
+Result<RefPtr<Notification>> Notification::create(Cpu& cpu, ResourceGroup& group) {
+  return RefPtr<Notification>::adopt(TRY(make<Notification>(cpu, group, group)));
+}
+
+void Notification::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
+
+void Notification::signal(Cpu& cpu, u64 bits) {
+  bits_ |= bits;
+  if (bits_ == 0) return;
+  if (Thread* waiter = waiters_.front()) {
+    waiter->end_wait(cpu, Status::ok, take());
+    return;
+  }
+  if (port_ == nullptr) return;
+  u64 taken = take();
+  if (!port_->deliver_signal(cpu, taken)) bits_ = taken;
+}
+
+Result<void> Notification::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {
+  if ((thread.flags & Thread::kCancel) != 0) {
+    thread.flags &= ~Thread::kCancel;
+    return Status::cancelled;
+  }
+  if (deadline == kPoll) return Status::timed_out;
+  thread.begin_wait(cpu, WaitKind::notification, this, through, deadline);
+  waiters_.push_back(thread);
+  return {};
+}
+
+void Notification::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
+
+}  // namespace keel

@@ -1,0 +1,49 @@
+// Notification: a word of sticky bits to wait for. Interrupts, timers and deaths end here.
+//
+// Invariants   I1 bits_ == 0 while a thread waits, here or as a receiver on the port that it is bound to.
+// Locks        none: like its waiters it belongs to one CPU; others ask by mailbox.
+// Costs        signal without a waiter: one OR.
+#pragma once
+
+#include "kernel/core/thread.h"
+
+namespace keel {
+
+class Port;
+
+class Notification final : public KObject {
+ public:
+  static constexpr ObjectKind kKind = ObjectKind::notification;
+  static Result<RefPtr<Notification>> create(Cpu& cpu, ResourceGroup& group);
+
+  // Sets bits; wakes one waiter, which gets and clears all that are set.
+  void signal(Cpu& cpu, u64 bits);
+  // Takes and clears what is set; 0 if nothing is.
+  u64 take() {
+    u64 bits = bits_;
+    bits_ = 0;
+    return bits;
+  }
+  u64 bits() const { return bits_; }
+  // Queues the current thread. Errors: cancelled, timed_out (deadline 0).
+  Result<void> wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
+
+  Port* port() const { return port_; }
+  void set_port(Port* port) { port_ = port; }
+  bool has_waiter() const { return !waiters_.empty(); }
+  void wake_revoked(Cpu& cpu) override;
+
+ private:
+  template <class T, class... A>
+  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
+  template <class T>
+  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  explicit Notification(ResourceGroup& group) : KObject(ObjectKind::notification, group) {}
+  void destroy(Cpu& cpu) override;
+
+  u64 bits_ = 0;
+  Port* port_ = nullptr;  // whose receivers take the bits; the port holds a reference to us
+  WaitQueue waiters_;
+};
+
+}  // namespace keel

@@ -1,0 +1,53 @@
+#include "kernel/object/reply.h"
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/process.h"
+#include "kernel/ipc/port.h"
+#include "kernel/mm/heap.h"
+
+namespace keel {
+
+Result<RefPtr<Reply>> Reply::create(Cpu& cpu, ResourceGroup& group) {
+  return RefPtr<Reply>::adopt(TRY(make<Reply>(cpu, group, group)));
+}
+
+void Reply::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
+
+Result<void> Reply::take(Cpu& cpu, Thread& server) {
+  if (caller_ != nullptr) return Status::busy;
+  Thread* client = server.caller;
+  if (client == nullptr) return Status::bad_state;
+  client->leave_callee(cpu);  // donation ends: the client may wait for long
+  caller_ = client;
+  client->reply_object = this;
+  stale_ = false;
+  return {};
+}
+
+Result<void> Reply::send(Cpu& cpu, Thread& sender) {
+  if (stale_) {
+    stale_ = false;
+    return Status::cancelled;
+  }
+  if (caller_ == nullptr) return Status::bad_state;
+  Thread& client = *caller_;
+  Result<void> answered = answer(cpu, sender, client);
+  if (answered.has_value()) {
+    caller_ = nullptr;
+    stale_ = false;  // leave_callee() told us that the caller stopped waiting: because we answered
+  }
+  return answered;
+}
+
+void Reply::on_zero_handles(Cpu& cpu) {
+  Thread* client = caller_;
+  if (client == nullptr) return;
+  if (client->wait.fault) {
+    client->leave_callee(cpu);
+    client->process->kill(cpu, ~u64{0});
+    return;
+  }
+  client->abort_wait(cpu, Status::peer_died);
+}
+
+}  // namespace keel

@@ -1,0 +1,35 @@
+#include "kernel/object/timer.h"
+
+#include "kernel/core/cpu.h"
+#include "kernel/mm/heap.h"
+#include "kernel/object/notification.h"
+
+namespace keel {
+
+Timer::Timer(ResourceGroup& group, Notification& notification, u64 bits)
+    : KObject(ObjectKind::timer, group), notification_(notification), bits_(bits) {}
+
+Result<RefPtr<Timer>> Timer::create(Cpu& cpu, ResourceGroup& group, Notification& notification, u64 bits) {
+  return RefPtr<Timer>::adopt(TRY(make<Timer>(cpu, group, group, notification, bits)));
+}
+
+void Timer::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
+
+void Timer::set(Cpu& cpu, Deadline deadline, u64 period_ns) {
+  TimerQueue::remove(cpu, *this);
+  period_ns_ = period_ns;
+  next_ns_ = deadline.value;
+  if (deadline != kForever) cpu.timers.add(cpu, *this, deadline);
+}
+
+void Timer::expired(Cpu& cpu) {
+  notification_->signal(cpu, bits_);
+  if (period_ns_ == 0) return;
+  // Missed periods are not made up for: the next one lies in the future.
+  u64 now = cpu.now_ns();
+  next_ns_ += period_ns_;
+  if (next_ns_ <= now) next_ns_ += (now - next_ns_) / period_ns_ * period_ns_ + period_ns_;
+  cpu.timers.add(cpu, *this, Deadline(next_ns_));
+}
+
+}  // namespace keel

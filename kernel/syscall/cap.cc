@@ -1,0 +1,95 @@
+// Capability calls.
+#include "kernel/syscall/handlers.h"
+#include "kernel/syscall/objects.h"
+#include "kernel/syscall/scope.h"
+
+namespace keel::sys {
+namespace {
+
+constexpr u32 kLeavesPerStep = 16;
+constexpr u32 kRevokeSteps = 2;  // per entry
+
+u64 kind_and_rights(u64 header) {
+  return u64(CapSlot::kind(header)) | u64{CapSlot::rights(header)} << 16;
+}
+
+// What a derivation from `slot` with these wishes gets. Errors: missing_right, invalid_argument, out_of_range.
+struct Narrowed {
+  Rights rights;
+  u64 scope;
+};
+Result<Narrowed> narrow(const CapSlot& slot, u64 wanted_rights, u64 wanted_scope) {
+  u64 header = slot.load();
+  Rights have = CapSlot::rights(header);
+  if (wanted_rights > 0xffff) return Status::invalid_argument;
+  if ((wanted_rights & ~u64{have}) != 0) return Status::missing_right;
+  u64 scope = TRY(narrow_scope(CapSlot::kind(header), have, slot.scope, wanted_scope));
+  return Narrowed{Rights(wanted_rights), scope};
+}
+
+}  // namespace
+
+Result<CapIndex> cap_derive(CallContext& c, CapIndex capability, u64 rights, u64 scope) {
+  CapSlot* slot = TRY(c.caps().find(capability));
+  if ((CapSlot::rights(slot->load()) & rights::derive) == 0) return Status::missing_right;
+  Narrowed narrowed = TRY(narrow(*slot, rights, scope));
+  return c.caps().insert_child(c.cpu, *slot, narrowed.rights, narrowed.scope);
+}
+
+Result<u64> cap_grant(CallContext& c, Process& process, u64 source, u64 rights, u64 scope) {
+  CapSlot* slot = TRY(c.caps().find(CapIndex(source)));
+  constexpr Rights kNeeded = rights::transfer | rights::derive;
+  if ((CapSlot::rights(slot->load()) & kNeeded) != kNeeded) return Status::missing_right;
+  Narrowed narrowed = TRY(narrow(*slot, rights, scope));
+  if (!process.alive()) return Status::bad_state;
+  CapIndex index = TRY(process.caps.insert_child(c.cpu, *slot, narrowed.rights, narrowed.scope));
+  return index.value;
+}
+
+Result<CapIndex> cap_move(CallContext& c, CapIndex capability) {
+  CapSlot* slot = TRY(c.caps().find(capability));
+  return c.caps().move_from(c.cpu, c.caps(), *slot);
+}
+
+Result<void> cap_delete(CallContext& c, CapIndex capability) {
+  if (!c.caps().remove(c.cpu, capability)) return Status::bad_capability;
+  return {};
+}
+
+Result<void> cap_revoke(CallContext& c, CapIndex capability) {
+  CapSlot* slot = TRY(c.caps().find(capability));
+  if ((CapSlot::rights(slot->load()) & rights::revoke) == 0) return Status::missing_right;
+  CapNode& root = *slot->node;
+  TRY(begin_revoke(c.cpu, root));
+  for (u32 i = 0; i < kRevokeSteps; ++i) {
+    if (revoke_step(c.cpu, root, kLeavesPerStep)) {
+      end_revoke(c.cpu, root);
+      return {};
+    }
+  }
+  return Status::restart;
+}
+
+Result<CapInfoResult> cap_info(CallContext& c, CapIndex capability) {
+  CapSlot* slot = TRY(c.caps().find(capability));
+  return CapInfoResult{kind_and_rights(slot->load()), slot->scope, slot->object->id(),
+                       origin_of(c.cpu, *slot->node).depth};
+}
+
+Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& process, u64 cursor) {
+  if (process.state() == ProcessState::dead || cursor >= CapSpace::kMaxSlots) return Status::not_found;
+  u32 number = u32(cursor);
+  CapSlot* slot = process.caps.next(&number);
+  if (slot == nullptr) {
+    if (number >= CapSpace::kMaxSlots) return Status::not_found;
+    c.set_word(0, number);
+    return Status::restart;
+  }
+  Origin origin = origin_of(c.cpu, *slot->node);
+  return ProcessCapabilityResult{number + 1u,      process.caps.index_of(number, *slot).value,
+                                 kind_and_rights(slot->load()), slot->object->id(),
+                                 slot->scope,      origin.depth,
+                                 origin.from_process};
+}
+
+}  // namespace keel::sys

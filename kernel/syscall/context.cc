@@ -1,0 +1,74 @@
+#include "kernel/syscall/context.h"
+
+#include "kernel/ipc/port.h"
+#include "kernel/object/notification.h"
+#include "kernel/syscall/handlers.h"
+
+namespace keel {
+
+void CallContext::dispatch() {
+  u32 number = u32(call_ & 0xff);
+  switch (Call(number)) {
+    case Call::call:
+    case Call::reply_receive:
+    case Call::receive:
+    case Call::notification_signal:
+    case Call::yield: return finish(run_message_call(Call(number)));
+    default: return dispatch_plain(*this, number);
+  }
+}
+
+// The calls that have fast paths (kernel/ipc/fast.cc), in full.
+Result<void> CallContext::run_message_call(Call call) {
+  switch (call) {
+    case Call::call: {
+      auto* port = TRY(get<Port>(capability(), rights::port::call));
+      return port->call(cpu, thread, target().scope, capability());
+    }
+    case Call::reply_receive:
+    case Call::receive: {
+      auto* port = TRY(get<Port>(capability(), rights::port::receive));
+      Deadline deadline = descriptor().has_deadline() ? Deadline(thread.message_page->deadline) : kForever;
+      if (call == Call::reply_receive) {
+        TRY(reply_to_caller(cpu, thread));
+        // The reply is gone: should this call run again, it only receives.
+        thread.state.rax = u64(Call::receive) | (call_ & Descriptor::kDeadline);
+      } else {
+        if ((descriptor().raw & ~Descriptor::kDeadline) != 0) return Status::invalid_argument;
+        thread.fail_caller(cpu, Status::peer_died);
+      }
+      Result<void> received = port->receive(cpu, thread, capability(), deadline);
+      if (received.has_value()) delivered_ = true;
+      return received;
+    }
+    case Call::notification_signal: {
+      if (descriptor().raw != 0) return Status::invalid_argument;
+      auto* notification = TRY(get<Notification>(capability(), rights::notification::signal));
+      u64 allowed = target().scope == 0 ? ~u64{0} : target().scope;
+      if ((word(0) & ~allowed) != 0) return Status::missing_right;
+      notification->signal(cpu, word(0));
+      return {};
+    }
+    default:  // yield
+      if (cpu.scheduler.top_level() >= i32(cpu.context->level)) {
+        cpu.quantum_end_ns = 0;
+        cpu.reschedule = true;
+      }
+      return {};
+  }
+}
+
+void CallContext::finish(Result<void> outcome) {
+  if (thread.status != ThreadStatus::running) return;
+  Status status = outcome.status();
+  if (status == Status::restart) {
+    thread.state.restart_call();
+    return;
+  }
+  if (delivered_) return;
+  thread.state.rax = u64(status);
+  thread.state.rdi = 0;
+  for (u32 i = 0; i < kRegisterWords; ++i) thread.state.word[i] = status == Status::ok ? results_[i] : 0;
+}
+
+}  // namespace keel

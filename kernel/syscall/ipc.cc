@@ -1,0 +1,67 @@
+// Ports, replies, notifications, timers, words. call, receive, reply_receive: context.cc.
+#include "kernel/core/machine.h"
+#include "kernel/ipc/message.h"
+#include "kernel/syscall/handlers.h"
+#include "kernel/syscall/objects.h"
+
+namespace keel::sys {
+namespace {
+
+u64 allowed_bits(const CapSlot& slot) { return slot.scope == 0 ? ~u64{0} : slot.scope; }
+
+}  // namespace
+
+Result<CapIndex> port_create(CallContext& c, ResourceGroup& group, u64 queue_messages) {
+  if (queue_messages > Port::kMaxQueue) return Status::invalid_argument;
+  return c.publish(TRY(Port::create(c.cpu, group, u32(queue_messages))));
+}
+
+Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
+  return port.bind(c.cpu, notification);
+}
+
+Result<void> send(CallContext& c, Port& port) { return port.send(c.cpu, c.thread, c.target().scope); }
+
+Result<CapIndex> reply_create(CallContext& c, ResourceGroup& group) {
+  return c.publish(TRY(Reply::create(c.cpu, group)));
+}
+
+Result<void> reply_take(CallContext& c, Reply& reply) { return reply.take(c.cpu, c.thread); }
+
+Result<void> reply_send(CallContext& c, Reply& reply) {
+  TRY(check_descriptor(c.descriptor()));
+  return reply.send(c.cpu, c.thread);
+}
+
+Result<CapIndex> notification_create(CallContext& c, ResourceGroup& group) {
+  return c.publish(TRY(Notification::create(c.cpu, group)));
+}
+
+Result<u64> notification_wait(CallContext& c, Notification& notification, Deadline deadline) {
+  if (u64 bits = notification.take()) return bits;
+  TRY(notification.wait(c.cpu, c.thread, c.capability(), deadline));
+  return u64{0};
+}
+
+Result<CapIndex> timer_create(CallContext& c, ResourceGroup& group, Notification& notification, u64 bits) {
+  if ((bits & ~allowed_bits(c.slot(CapIndex(c.word(0))))) != 0) return Status::missing_right;
+  return c.publish(TRY(Timer::create(c.cpu, group, notification, bits)));
+}
+
+Result<void> timer_set(CallContext& c, Timer& timer, Deadline deadline, u64 period) {
+  if (period != 0 && period < Timer::kMinPeriodNs) return Status::invalid_argument;
+  timer.set(c.cpu, deadline, period);
+  return {};
+}
+
+Result<void> word_wait(CallContext& c, VirtAddr address, u64 expected, Deadline deadline) {
+  WordRef word = TRY(c.thread.space->locate(c.cpu, address));
+  return c.machine().words.wait(c.cpu, c.thread, word, u32(expected), deadline);
+}
+
+Result<u64> word_wake(CallContext& c, VirtAddr address, u64 count) {
+  WordRef word = TRY(c.thread.space->locate(c.cpu, address));
+  return c.machine().words.wake(c.cpu, word, count);
+}
+
+}  // namespace keel::sys

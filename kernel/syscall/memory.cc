@@ -1,0 +1,96 @@
+// Memory objects, address spaces, resource groups.
+#include "kernel/syscall/handlers.h"
+#include "kernel/syscall/objects.h"
+#include "kernel/syscall/scope.h"
+
+namespace keel::sys {
+namespace {
+
+constexpr u64 kRead = 1, kWrite = 2, kExecute = 4, kFixed = 8, kPopulate = 16;
+constexpr u64 kEager = 1, kContiguous = 2;
+constexpr u64 kPopulatePages = 16;  // at once; the rest appears when touched
+
+Rights rights_for(u64 protection) {
+  return Rights(((protection & kRead) != 0 ? rights::memory::read : 0) |
+                ((protection & kWrite) != 0 ? rights::memory::write : 0) |
+                ((protection & kExecute) != 0 ? rights::memory::execute : 0));
+}
+
+Protection protection_of(u64 bits) { return Protection(bits & 7); }
+
+Protection most_allowed(Rights r) {
+  return Protection(((r & rights::memory::read) != 0 ? kRead : 0) | ((r & rights::memory::write) != 0 ? kWrite : 0) |
+                    ((r & rights::memory::execute) != 0 ? kExecute : 0));
+}
+
+}  // namespace
+
+Result<CapIndex> memory_create(CallContext& c, ResourceGroup& group, u64 pages, u64 flags) {
+  if (pages == 0) return Status::invalid_argument;
+  auto memory = (flags & kContiguous) != 0 ? TRY(MemoryObject::create_contiguous(c.cpu, group, pages))
+                                           : TRY(MemoryObject::create_anonymous(c.cpu, group, pages));
+  if ((flags & kEager) != 0) {
+    for (u64 done = 0; done < pages;) done += TRY(memory->commit(c.cpu, done, pages - done));
+  }
+  return c.publish(memory);
+}
+
+Result<MemoryInfoResult> memory_info(CallContext& c, MemoryObject& memory) {
+  ScopeRange window = ScopeRange::of(c.target().scope, memory.pages());
+  return MemoryInfoResult{window.count, memory.contiguous() ? window.count : memory.committed_pages(),
+                          u64(memory.form())};
+}
+
+Result<u64> space_map(CallContext& c, AddressSpace& space, u64 memory, u64 first_page, u64 pages, u64 protection,
+                      u64 address) {
+  CapSlot* slot = TRY(c.caps().find(CapIndex(memory), ObjectKind::memory, rights_for(protection)));
+  auto& object = static_cast<MemoryObject&>(*slot->object);
+  ScopeRange window = ScopeRange::of(slot->scope, object.pages());
+  if (first_page > window.count || pages > window.count - first_page) return Status::out_of_range;
+  VirtAddr at = TRY(space.map(c.cpu, {.memory = object,
+                                      .parent = slot->node,
+                                      .first_page = window.first + first_page,
+                                      .pages = pages,
+                                      .prot = protection_of(protection),
+                                      .max = most_allowed(CapSlot::rights(slot->load())),
+                                      .at = VirtAddr(address),
+                                      .fixed = (protection & kFixed) != 0}));
+  if ((protection & kPopulate) != 0) {
+    // Only a hint: what cannot be had now is had, or fails, when it is touched.
+    (void)space.populate(c.cpu, at, (pages < kPopulatePages ? pages : kPopulatePages) * kPageSize);
+  }
+  return at.value;
+}
+
+Result<void> space_unmap(CallContext& c, AddressSpace& space, u64 address, u64 bytes) {
+  Progress done = TRY(space.unmap(c.cpu, VirtAddr(address), bytes));
+  if (done.finished) return {};
+  c.set_word(0, address + done.bytes);
+  c.set_word(1, bytes - done.bytes);
+  return Status::restart;
+}
+
+Result<void> space_protect(CallContext& c, AddressSpace& space, u64 address, u64 bytes, u64 protection) {
+  Progress done = TRY(space.protect(c.cpu, VirtAddr(address), bytes, protection_of(protection)));
+  if (done.finished) return {};
+  c.set_word(0, address + done.bytes);
+  c.set_word(1, bytes - done.bytes);
+  return Status::restart;
+}
+
+Result<CapIndex> group_create(CallContext& c, ResourceGroup& group) {
+  return c.publish(TRY(ResourceGroup::create(c.cpu, group)));
+}
+
+Result<void> group_set_limits(CallContext&, ResourceGroup& group, u64 memory_pages, u64 kernel_bytes) {
+  group.set_limit(Resource::frames, memory_pages);
+  group.set_limit(Resource::kernel_bytes, kernel_bytes);
+  return {};
+}
+
+Result<GroupInfoResult> group_info(CallContext&, ResourceGroup& group) {
+  return GroupInfoResult{group.usage(Resource::frames), group.limit(Resource::frames),
+                         group.usage(Resource::kernel_bytes), group.limit(Resource::kernel_bytes)};
+}
+
+}  // namespace keel::sys

@@ -1,0 +1,198 @@
+// Process and thread calls.
+#include <string.h>
+
+#include <arch/context.h>
+
+#include "kernel/core/machine.h"
+#include "kernel/syscall/handlers.h"
+#include "kernel/syscall/objects.h"
+
+namespace keel::sys {
+namespace {
+
+constexpr u64 kLastUserByte = 0x7fff'ffff'efff;
+
+bool is_user_address(u64 address) { return address <= kLastUserByte; }
+
+// CPU time of all threads, those that are gone included.
+u64 consumed_ns(CallContext& c, Process& process) {
+  u64 tsc = process.consumed();
+  u32 looked = 0;
+  for (Thread* t = process.next_thread(c.cpu, nullptr); t != nullptr && looked < 256; ++looked) {
+    tsc += t->own_context.consumed;
+    t = process.next_thread(c.cpu, t);
+  }
+  return c.machine().clock.to_ns(tsc);
+}
+
+u64 memory_pages(const Process& process) { return process.space() == nullptr ? 0 : process.space()->mapped_pages(); }
+
+// A thread whose registers are all in its state, and that is not on its way out.
+bool is_stopped(const Thread& t) {
+  return t.status == ThreadStatus::fresh || (t.waits() && (t.wait.kind == WaitKind::stopped || t.wait.fault));
+}
+
+}  // namespace
+
+Result<ProcessCreateResult> process_create(CallContext& c, ResourceGroup& group, u64 name0, u64 name1, u64 name2) {
+  ProcessName name;
+  u64 words[3] = {name0, name1, name2};
+  static_assert(sizeof(words) == sizeof(name.text));
+  memcpy(name.text, words, sizeof(words));
+  for (char& letter : name.text) {
+    if (letter != 0 && (letter < 0x21 || letter > 0x7e)) letter = '?';
+  }
+  auto process = TRY(Process::create(c.cpu, group, name));
+  CapIndex space = TRY(c.caps().insert_root(c.cpu, *process->space(), all_rights(ObjectKind::address_space), 0));
+  Result<CapIndex> index = c.publish(process);
+  if (!index.has_value()) {
+    (void)c.caps().remove(c.cpu, space);
+    return index.status();
+  }
+  return ProcessCreateResult{*index, space, process->id()};
+}
+
+Result<ProcessInfoResult> process_info(CallContext& c, Process& process) {
+  return ProcessInfoResult{process.id(),           u64(process.state()),  process.thread_count(),
+                           consumed_ns(c, process), memory_pages(process), process.caps.used(),
+                           process.exit_status(),  process.faults};
+}
+
+Result<void> process_kill(CallContext& c, Process& process, u64 status) {
+  process.kill(c.cpu, status);
+  return {};
+}
+
+Result<u64> process_wait(CallContext& c, Process& process, Deadline deadline) {
+  if (process.state() == ProcessState::dead) return process.exit_status();
+  if ((c.thread.flags & Thread::kCancel) != 0) {
+    c.thread.flags &= ~Thread::kCancel;
+    return Status::cancelled;
+  }
+  if (deadline == kPoll) return Status::timed_out;
+  process.wait_exit(c.cpu, c.thread, c.capability(), deadline);
+  return u64{0};
+}
+
+Result<void> process_watch(CallContext& c, Process& process, Notification& notification, u64 bits) {
+  process.watch(c.cpu, &notification, bits);
+  return {};
+}
+
+Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
+  u64 badge = port == nullptr ? 0 : c.slot(CapIndex(c.word(0))).scope;
+  process.set_handler(port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
+  return {};
+}
+
+Result<void> process_set_limits(CallContext&, Process& process, u64 top_level, u64 capabilities) {
+  if (top_level >= kLevels || capabilities == 0 || capabilities > CapSpace::kMaxSlots) return Status::invalid_argument;
+  process.top_level = u32(top_level);
+  process.caps.set_limit(u32(capabilities));
+  return {};
+}
+
+Result<ProcessListResult> process_list(CallContext& c, KernelControl&, u64 after) {
+  Process* process = c.machine().next_process(c.cpu, after);
+  if (process == nullptr) return Status::not_found;
+  u64 name[3];
+  memcpy(name, process->name().text, sizeof(name));
+  return ProcessListResult{process->id(),
+                           u64(process->state()) | u64{process->thread_count()} << 32,
+                           consumed_ns(c, *process),
+                           memory_pages(*process),
+                           process->caps.used(),
+                           name[0],
+                           name[1],
+                           name[2]};
+}
+
+Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 level) {
+  if (level >= kLevels || level > process.top_level) return Status::invalid_argument;
+  if (!process.alive()) return Status::bad_state;
+  auto thread = TRY(Thread::create(c.cpu, process, u32(level)));
+  Result<CapIndex> index = c.publish(thread);
+  if (!index.has_value()) {
+    thread->kill(c.cpu);
+    return index.status();
+  }
+  return ThreadCreateResult{*index, thread->message_page_user.value, thread->id()};
+}
+
+Result<void> thread_start(CallContext& c, Thread& thread, VirtAddr entry, VirtAddr stack, u64 argument0,
+                          u64 argument1) {
+  if (!is_user_address(entry.value) || !is_user_address(stack.value)) return Status::bad_address;
+  if (thread.status != ThreadStatus::fresh || !thread.process->alive()) return Status::bad_state;
+  thread.start(c.cpu, entry.value, stack.value, argument0, argument1);
+  return {};
+}
+
+Result<void> thread_exit(CallContext& c) {
+  c.thread.kill(c.cpu);
+  return {};
+}
+
+Result<void> thread_suspend(CallContext& c, Thread& thread) {
+  if (thread.status == ThreadStatus::dead) return Status::bad_state;
+  thread.suspend(c.cpu);
+  return {};
+}
+
+Result<void> thread_resume(CallContext& c, Thread& thread) {
+  if (thread.status == ThreadStatus::dead || thread.status == ThreadStatus::fresh) return Status::bad_state;
+  thread.resume(c.cpu);
+  return {};
+}
+
+Result<void> thread_cancel(CallContext& c, Thread& thread) {
+  thread.cancel(c.cpu);
+  return {};
+}
+
+Result<void> thread_set_level(CallContext&, Thread& thread, u64 level) {
+  if (level >= kLevels || level > thread.process->top_level) return Status::invalid_argument;
+  thread.set_level(u32(level));
+  return {};
+}
+
+Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
+  u64 state = 0;
+  switch (t.status) {
+    case ThreadStatus::fresh: state = 0; break;
+    case ThreadStatus::ready:
+    case ThreadStatus::running: state = 1; break;
+    case ThreadStatus::waiting: state = t.wait.kind == WaitKind::stopped ? 3 : t.wait.fault ? 4 : 2; break;
+    case ThreadStatus::dead: state = 5; break;
+  }
+  return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches};
+}
+
+Result<u64> thread_registers(CallContext& c, Thread& t) {
+  if (!is_stopped(t)) return Status::bad_state;
+  const auto& s = t.state;
+  ThreadRegisters r{s.rax,     s.rbx,     s.rcx,     s.word[1], s.word[0], s.rdi,     s.rbp,     s.rsp,
+                    s.word[2], s.word[3], s.r10,     s.r11,     s.word[4], s.word[5], s.word[6], s.word[7],
+                    s.rip,     s.rflags,  s.fs_base, s.gs_base};
+  memcpy(c.thread.message_page->words, &r, sizeof(r));
+  return u64{sizeof(r) / sizeof(u64)};
+}
+
+Result<void> thread_set_registers(CallContext& c, Thread& t) {
+  if (!is_stopped(t)) return Status::bad_state;
+  ThreadRegisters r;
+  memcpy(&r, c.thread.message_page->words, sizeof(r));  // read once
+  if (!is_user_address(r.rip) || !is_user_address(r.rsp) || !is_user_address(r.fs_base) || !is_user_address(r.gs_base)) {
+    return Status::bad_address;
+  }
+  auto& s = t.state;
+  s.rax = r.rax, s.rbx = r.rbx, s.rcx = r.rcx, s.rdi = r.rdi, s.rbp = r.rbp, s.rsp = r.rsp, s.r10 = r.r10, s.r11 = r.r11;
+  u64 words[kRegisterWords] = {r.rsi, r.rdx, r.r8, r.r9, r.r12, r.r13, r.r14, r.r15};
+  for (u32 i = 0; i < kRegisterWords; ++i) s.word[i] = words[i];
+  s.rip = r.rip, s.fs_base = r.fs_base, s.gs_base = r.gs_base;
+  constexpr u64 kArithmetic = 0xcd5;  // carry, parity, adjust, zero, sign, direction, overflow
+  s.rflags = (r.rflags & kArithmetic) | arch::kUserFlags;
+  s.resume = arch::ResumeKind::interrupted;
+  return {};
+}
+
+}  // namespace keel::sys

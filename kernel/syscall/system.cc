@@ -1,0 +1,74 @@
+// Random numbers, the log, the machine's counters, power.
+#include <string.h>
+
+#include <arch/power.h>
+
+#include "kernel/core/machine.h"
+#include "kernel/syscall/handlers.h"
+#include "kernel/syscall/objects.h"
+
+namespace keel::sys {
+
+Result<RandomGetResult> random_get(CallContext& c, u64 words) {
+  if (words == 0 || words > 4) return Status::invalid_argument;
+  u64 r[4] = {};
+  for (u64 i = 0; i < words; ++i) r[i] = c.machine().random.next(c.cpu);
+  return RandomGetResult{r[0], r[1], r[2], r[3]};
+}
+
+Result<void> log_write(CallContext& c, KernelControl&, u64 bytes, u64 level) {
+  if (bytes > LogRecord::kMaxText) return Status::too_big;
+  if (level > u64(LogLevel::debug)) return Status::invalid_argument;
+  char text[LogRecord::kMaxText];
+  memcpy(text, c.thread.message_page->words, bytes);  // read once
+  for (u64 i = 0; i < bytes; ++i) {
+    if ((text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f) text[i] = '?';  // a record is one line and moves no cursor
+  }
+  c.machine().log.write(c.cpu, LogLevel(level), c.process().id(), {text, bytes});
+  return {};
+}
+
+Result<LogReadResult> log_read(CallContext& c, KernelControl&, u64 sequence, Deadline deadline) {
+  LogRecord record;
+  if (!c.machine().log.read(c.cpu, sequence, &record)) {
+    if ((c.thread.flags & Thread::kCancel) != 0) {
+      c.thread.flags &= ~Thread::kCancel;
+      return Status::cancelled;
+    }
+    if (deadline == kPoll) return Status::timed_out;
+    c.machine().log.wait(c.cpu, c.thread, c.capability(), deadline);
+    return LogReadResult{};
+  }
+  memcpy(c.thread.message_page->words, record.text, record.bytes);
+  return LogReadResult{record.sequence, record.time_ns, record.bytes, record.level, record.process};
+}
+
+Result<SystemInfoResult> system_info(CallContext& c, KernelControl&) {
+  Machine& m = c.machine();
+  auto s = m.frames.statistics();
+  return SystemInfoResult{s.total,
+                          s.free,
+                          s.kernel + s.page_table,
+                          m.cpu_count,
+                          c.cpu.now_ns(),
+                          m.first_user_tsc - m.boot_tsc,
+                          m.process_count(),
+                          m.thread_count()};
+}
+
+Result<void> system_power(CallContext&, KernelControl&, u64 action) {
+  switch (action) {
+    case 0: arch::reset_machine();
+    case 1: arch::exit_emulator(arch::ExitReason::success);
+    case 2: arch::exit_emulator(arch::ExitReason::failure);
+    default: return Status::invalid_argument;
+  }
+}
+
+Result<void> kernel_console(CallContext& c, KernelControl&, u64 enabled) {
+  if (enabled > 1) return Status::invalid_argument;
+  c.machine().log.set_console(enabled == 1);
+  return {};
+}
+
+}  // namespace keel::sys

@@ -1,0 +1,59 @@
+#include "kernel/trace/log.h"
+
+#include <arch/early_console.h>
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
+#include "kernel/core/process.h"
+
+namespace keel {
+namespace {
+
+void show(Cpu& cpu, const LogRecord& record) {
+  char line[LogRecord::kMaxText + 40];
+  u64 us = record.time_ns / 1000;
+  auto text = format_to(line, "[{:>4}.{:03}] {}\n", us / 1000, us % 1000, std::string_view(record.text, record.bytes));
+  (void)cpu;
+  arch::early_console_write(text);
+}
+
+}  // namespace
+
+void Log::write(Cpu& cpu, LogLevel level, u64 process, std::string_view text) {
+  if (text.size() > LogRecord::kMaxText) text = text.substr(0, LogRecord::kMaxText);
+  LogRecord record;
+  record.time_ns = cpu.now_ns();
+  record.process = process;
+  record.level = u16(level);
+  record.bytes = u16(text.size());
+  for (usize i = 0; i < text.size(); ++i) record.text[i] = text[i];
+  {
+    LockGuard guard(cpu, lock_);
+    record.sequence = next_++;
+    records_[record.sequence % kRecords] = record;
+  }
+  if (console_ && level <= LogLevel::notice) show(cpu, record);
+  // Readers run their call again and find the record.
+  while (Thread* reader = waiters_.front()) {
+    reader->state.restart_call();
+    reader->end_wait_with_message(cpu);
+  }
+}
+
+bool Log::read(Cpu& cpu, u64 sequence, LogRecord* out) {
+  LockGuard guard(cpu, lock_);
+  u64 oldest = next_ > kRecords ? next_ - kRecords : 1;
+  if (sequence < oldest) sequence = oldest;
+  if (sequence >= next_) return false;
+  *out = records_[sequence % kRecords];
+  return true;
+}
+
+void Log::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {
+  thread.begin_wait(cpu, WaitKind::log, nullptr, through, deadline);
+  waiters_.push_back(thread);
+}
+
+void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, 0, text); }
+
+}  // namespace keel

@@ -1,0 +1,57 @@
+// Log: the kernel's log, a ring of records that readers follow by sequence number. Shown on the early console, too,
+// until a driver takes the console over.
+//
+// Invariants   I1 records [next_ - kRecords, next_) are there; a reader that fell behind goes on with the oldest.
+// Locks        lock_ (rank log) guards the ring; readers wait in waiters_, which belongs to the boot CPU.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "base/format.h"
+#include "kernel/core/thread.h"
+
+namespace keel {
+
+enum class LogLevel : u8 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };
+
+struct LogRecord {
+  static constexpr u32 kMaxText = 240;
+  u64 sequence = 0;
+  u64 time_ns = 0;
+  u64 process = 0;  // 0: the kernel
+  u16 level = 0;
+  u16 bytes = 0;
+  u32 reserved = 0;
+  char text[kMaxText] = {};
+};
+
+class Log {
+ public:
+  static constexpr u32 kRecords = 256;
+
+  void write(Cpu& cpu, LogLevel level, u64 process, std::string_view text);
+  // The first record at or after `sequence`; false when there is none yet.
+  bool read(Cpu& cpu, u64 sequence, LogRecord* out);
+  void set_console(bool enabled) { console_ = enabled; }
+  bool console() const { return console_; }
+  // A reader that found nothing: queues the current thread.
+  void wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
+
+ private:
+  SpinLock lock_{LockRank::log, "log"};
+  u64 next_ GUARDED_BY(lock_) = 1;
+  LogRecord records_[kRecords] GUARDED_BY(lock_);
+  bool console_ = true;
+  WaitQueue waiters_;
+};
+
+// Formats and writes a record of the kernel's own.
+void log_text(Cpu& cpu, LogLevel level, std::string_view text);
+template <class... A>
+void log(Cpu& cpu, LogLevel level, FormatString<std::type_identity_t<A>...> fmt, const A&... arguments) {
+  char buffer[LogRecord::kMaxText];
+  log_text(cpu, level, format_to(buffer, fmt, arguments...));
+}
+
+}  // namespace keel

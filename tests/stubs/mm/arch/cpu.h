@@ -1,0 +1,4 @@
+#pragma once
+namespace keel::arch {
+struct CpuState {};
+}  // namespace keel::arch

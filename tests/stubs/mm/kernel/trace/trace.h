@@ -1,0 +1,4 @@
+#pragma once
+namespace keel {
+class TraceRing {};
+}  // namespace keel
