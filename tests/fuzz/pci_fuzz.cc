@@ -38,7 +38,8 @@ class FuzzedConfig final : public ConfigSpace {
 
 struct Checker final : Visitor {
   void function(const Function& f) override {
-    for (const Bar& bar : f.bars) require(bar.kind == Bar::Kind::none || (bar.size != 0 && bar.address + bar.size - 1 >= bar.address));
+    for (const Bar& bar : f.bars)
+      require(bar.kind == Bar::Kind::none || (bar.size != 0 && bar.address + bar.size - 1 >= bar.address));
     if (f.msix.has_value()) {
       require(f.bars[f.msix->table_bar].contains(f.msix->table_offset, u64{f.msix->vectors} * 16));
     }

@@ -320,7 +320,8 @@ void LineEditor::show_history(bool older) {
     typed_.size = static_cast<u16>(size_);
   }
   history_at_ += older ? usize{0} - 1 : 1;
-  replace_line(history_at_ == history_count_ ? std::string_view(typed_.bytes.data(), typed_.size) : history(history_at_));
+  replace_line(history_at_ == history_count_ ? std::string_view(typed_.bytes.data(), typed_.size)
+                                             : history(history_at_));
 }
 
 void LineEditor::complete() {

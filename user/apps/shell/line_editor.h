@@ -128,8 +128,8 @@ class LineEditor {
   std::array<StoredLine, kHistoryLines> history_{};
   usize history_first_ = 0;  // slot of the oldest
   usize history_count_ = 0;
-  usize history_at_ = 0;     // == history_count_: the line being typed
-  StoredLine typed_;         // that line while history is shown
+  usize history_at_ = 0;  // == history_count_: the line being typed
+  StoredLine typed_;      // that line while history is shown
 };
 
 }  // namespace keel::shell

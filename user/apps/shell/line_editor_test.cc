@@ -156,7 +156,10 @@ constexpr const char* kLeft = "\x1b[D";
 
 TEST(LineEditor, PlainTypingIsPlainEcho) {
   Fixture f;
-  EXPECT_EQ(f.type("hello worlx\x7f" "d\b" "d"), LineEditor::Event::none);
+  EXPECT_EQ(f.type("hello worlx\x7f"
+                   "d\b"
+                   "d"),
+            LineEditor::Event::none);
   EXPECT_EQ(f.type("\r"), LineEditor::Event::line);
   EXPECT_EQ(f.line(), "hello world");
   EXPECT_EQ(f.terminal.all, "$ hello worlx\b \bd\b \bd\r\n");
@@ -186,7 +189,9 @@ TEST(LineEditor, EditsInTheMiddle) {
   f.type(" one two  ");
   f.type("\x17");
   EXPECT_EQ(f.line(), "Zh one ");
-  f.type("\x1b[1;5D\x1b[1;5D\x1b" "f#\x15");
+  f.type(
+      "\x1b[1;5D\x1b[1;5D\x1b"
+      "f#\x15");
   EXPECT_EQ(f.line(), " one ");
   EXPECT_EQ(f.editor->cursor(), 0u);
   EXPECT_EQ(f.terminal.screen(), "$  one");
@@ -208,7 +213,9 @@ TEST(LineEditor, ControlCAndDAndL) {
 
 TEST(LineEditor, UnknownSequencesAreIgnored) {
   Fixture f;
-  f.type("a\x1b[15~b\x1b[?25hc\x1b[99999999999999mq\x1bQ\x1b[1;2;3;4Pd\x07\x1c\x1bO" "Pe\x1b\x1b[De");
+  f.type(
+      "a\x1b[15~b\x1b[?25hc\x1b[99999999999999mq\x1bQ\x1b[1;2;3;4Pd\x07\x1c\x1bO"
+      "Pe\x1b\x1b[De");
   EXPECT_EQ(f.line(), "abcqdee");
 }
 
@@ -261,7 +268,10 @@ TEST(LineEditor, CompletesAndLists) {
   EXPECT_EQ(f.terminal.column, 18u);
   f.type("x\t");
   EXPECT_EQ(f.terminal.bells, 1u);
-  f.type("\x15" "catal and\x01" "\x06\x06\x06\x06\x06\t");  // in the middle: no second blank
+  f.type(
+      "\x15"
+      "catal and\x01"
+      "\x06\x06\x06\x06\x06\t");  // in the middle: no second blank
   EXPECT_EQ(f.line(), "catalogue and");
 }
 
@@ -313,9 +323,10 @@ TEST(LineEditor, RandomKeysKeepTheScreenRight) {
   const u64 seed = wanted != nullptr ? std::strtoull(wanted, nullptr, 0) : std::random_device{}();
   std::printf("KEEL_SEED=%llu\n", static_cast<unsigned long long>(seed));
   std::mt19937_64 random(seed);
-  const std::vector<std::string> keys = {kUp, kDown, kLeft, kLeft, kLeft, kRight, kRight, "\x1b[H", "\x1b[F", "\x1b[3~", "\x01",
-                                         "\x05", "\x0b", "\x15", "\x17", "\x7f", "\b", "\x1b[1;5C", "\x1b[1;5D", "\t",
-                                         "alpha", " ", "b", "gamma gamma", "x", "yy", "zzzzzzz"};
+  const std::vector<std::string> keys = {kUp,      kDown,    kLeft,         kLeft,       kLeft,       kRight,   kRight,
+                                         "\x1b[H", "\x1b[F", "\x1b[3~",     "\x01",      "\x05",      "\x0b",   "\x15",
+                                         "\x17",   "\x7f",   "\b",          "\x1b[1;5C", "\x1b[1;5D", "\t",     "alpha",
+                                         " ",      "b",      "gamma gamma", "x",         "yy",        "zzzzzzz"};
   for (const usize columns : {2u, 3u, 7u, 10u, 80u}) {
     for (int round = 0; round < 30; ++round) {
       SCOPED_TRACE(testing::Message() << "KEEL_SEED=" << seed << " columns " << columns << " round " << round);

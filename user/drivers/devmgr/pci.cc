@@ -125,7 +125,8 @@ class Prober {
     const u64 size = ~mask + 1;
     u64 end = 0;
     if (size == 0 || (size & (size - 1)) != 0) return problem("BAR of impossible size");
-    if (!is_aligned(address, size) || !checked_add(address, size - 1, &end)) return problem("BAR at an impossible address");
+    if (!is_aligned(address, size) || !checked_add(address, size - 1, &end))
+      return problem("BAR at an impossible address");
     bar->kind = kind;
     bar->address = address;
     bar->size = size;
@@ -207,7 +208,8 @@ class Prober {
     }
     // The access window through configuration space names no region until a driver writes one.
     if (region.type != VirtioRegion::Type::pci_access) {
-      if (region.bar >= kBars || !f_.bars[region.bar].contains(region.bar_offset, region.length) || region.length == 0) {
+      if (region.bar >= kBars || !f_.bars[region.bar].contains(region.bar_offset, region.length) ||
+          region.length == 0) {
         return problem("virtio structure outside its BAR");
       }
     }
@@ -220,7 +222,8 @@ class Prober {
 
 class Walker {
  public:
-  Walker(ConfigSpace& config, u8 last_bus, Visitor& visitor) : config_(config), last_bus_(last_bus), visitor_(visitor) {}
+  Walker(ConfigSpace& config, u8 last_bus, Visitor& visitor)
+      : config_(config), last_bus_(last_bus), visitor_(visitor) {}
 
   void walk(u8 first_bus) {
     mark(first_bus);

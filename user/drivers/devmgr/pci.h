@@ -66,9 +66,9 @@ inline constexpr u8 kCapabilityExpress = 0x10;
 inline constexpr u8 kCapabilityMsix = 0x11;
 
 struct Msix {
-  u8 offset = 0;      // of the capability; message control is the 16-bit word at offset + 2
-  u16 vectors = 0;    // 1..2048
-  u8 table_bar = 0;   // a memory BAR
+  u8 offset = 0;     // of the capability; message control is the 16-bit word at offset + 2
+  u16 vectors = 0;   // 1..2048
+  u8 table_bar = 0;  // a memory BAR
   u32 table_offset = 0;
   u8 pending_bar = 0;
   u32 pending_offset = 0;
@@ -87,7 +87,7 @@ struct VirtioRegion {
   Type type = Type::common;
   u8 offset = 0;  // of the capability
   u8 bar = 0;
-  u8 id = 0;      // tells several of one type apart
+  u8 id = 0;  // tells several of one type apart
   u64 bar_offset = 0;
   u64 length = 0;
   u32 notify_multiplier = 0;  // notify only
@@ -103,17 +103,17 @@ struct Function {
   u8 subclass = 0;
   u8 interface = 0;
   u8 revision = 0;
-  u8 header_type = 0;    // 0 device, 1 bridge, 2 CardBus
+  u8 header_type = 0;     // 0 device, 1 bridge, 2 CardBus
   u8 interrupt_line = 0;  // as firmware set it
   u8 interrupt_pin = 0;   // 0 none, 1..4 for A..D
-  u8 secondary_bus = 0;    // bridges only
+  u8 secondary_bus = 0;   // bridges only
   u8 subordinate_bus = 0;
   std::array<Bar, kBars> bars{};
   InplaceVector<Capability, kMaxCapabilities> capabilities;
   std::optional<Msi> msi;
   std::optional<Msix> msix;
   InplaceVector<VirtioRegion, kMaxVirtioRegions> virtio;  // only for the vendor that virtio devices have
-  InplaceVector<const char*, 8> problems;  // static texts, for the log
+  InplaceVector<const char*, 8> problems;                 // static texts, for the log
 
   bool is_bridge() const { return header_type == 1; }
   // The first structure of that type, or null. Virtio asks drivers to take the first they can use.

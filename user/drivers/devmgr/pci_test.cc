@@ -157,8 +157,8 @@ TEST(Pci, SizesBarsOfEveryKind) {
   FakeConfig config;
   FakeFunction& f = config.add(kDevice, 0x8086, 1);
   f.io_bar(0, 0xc040, 64);
-  f.memory_bar(1, 0, 0x100000);                       // not assigned
-  f.memory_bar(2, 0x800000000, u64{8} << 30, 0xc);    // larger than 32 bits
+  f.memory_bar(1, 0, 0x100000);                     // not assigned
+  f.memory_bar(2, 0x800000000, u64{8} << 30, 0xc);  // larger than 32 bits
   f.io_bar(4, 0xe000, 4);
   const Function found = *probe(config, kDevice);
   EXPECT_EQ(problems_of(found), "");
@@ -261,7 +261,8 @@ TEST(Pci, WalksBridgesAndFunctions) {
   enumerate(config, 0, 255, list);
   std::string all;
   for (const Function& f : list.found) {
-    all += std::to_string(f.address.bus) + ":" + std::to_string(f.address.device) + "." + std::to_string(f.address.function) + " ";
+    all += std::to_string(f.address.bus) + ":" + std::to_string(f.address.device) + "." +
+           std::to_string(f.address.function) + " ";
     EXPECT_EQ(problems_of(f), "");
   }
   EXPECT_EQ(all, "0:0.0 0:2.0 0:4.0 0:31.0 0:31.2 1:0.0 2:0.0 ");
@@ -269,10 +270,12 @@ TEST(Pci, WalksBridgesAndFunctions) {
 
 TEST(Pci, BridgesCannotLoop) {
   FakeConfig config;
-  const auto bridge = [&](Address address, u8 secondary) { config.add(address, 1, 1, 1).set32(0x18, u32{secondary} << 8); };
+  const auto bridge = [&](Address address, u8 secondary) {
+    config.add(address, 1, 1, 1).set32(0x18, u32{secondary} << 8);
+  };
   bridge({0, 1, 0}, 5);
-  bridge({0, 2, 0}, 5);    // the same bus twice
-  bridge({0, 3, 0}, 0);    // not configured
+  bridge({0, 2, 0}, 5);  // the same bus twice
+  bridge({0, 3, 0}, 0);  // not configured
   bridge({5, 0, 0}, 0);
   bridge({5, 1, 0}, 5);    // itself
   bridge({5, 2, 0}, 1);    // back
