@@ -18,6 +18,7 @@ enum class Resource : u8 {
 
 class ResourceGroup final : public KObject {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::group;
   static constexpr u32 kMaxDepth = 8;
   static constexpr u64 kNoLimit = ~u64{0};
 

@@ -84,6 +84,7 @@ struct RegionInfo {
 
 class AddressSpace final : public KObject {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::address_space;
   // `layout_seed` decides where regions go: random, or fixed for a reproducible machine.
   // Errors: no_memory, quota_exceeded.
   static Result<RefPtr<AddressSpace>> create(Cpu& cpu, ResourceGroup& group, u64 layout_seed);

@@ -117,6 +117,7 @@ Result<PhysAddr> MemoryObject::page_locked(Cpu& cpu, u64 index, i32& budget) {
     }
     arch::zero_page(phys_to_virt(address));
     *s = address.value;
+    committed_.fetch_add(1, kRelaxed);
     budget -= kPinBatch / kZeroBatch - 1;
   }
   return PhysAddr(*s);

@@ -25,6 +25,7 @@ namespace keel {
 
 class MemoryObject final : public KObject {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::memory;
   enum class Form : u8 { anonymous, contiguous, physical, boot_module };
   static constexpr u64 kMaxPages = u64{1} << 27;       // three radix levels: 512 GiB
   static constexpr u64 kMaxContiguous = FrameAllocator::kChunkFrames;
@@ -61,6 +62,8 @@ class MemoryObject final : public KObject {
   // Does up to kPinBatch and answers how many. The pages are pinned.
   u64 unpin(Cpu& cpu, u64 first, u64 count);
   u64 pinned_pages() const { return pinned_.load(kRelaxed); }
+  // Pages that have a frame; of an anonymous object.
+  u64 committed_pages() const { return committed_.load(kRelaxed); }
 
   static constexpr i32 kZeroBatch = 8;
   static constexpr i32 kPinBatch = 64;
@@ -97,6 +100,7 @@ class MemoryObject final : public KObject {
   const Form form_;
   const CacheMode cache_;
   Atomic<u64> pinned_{0};
+  Atomic<u64> committed_{0};
 
   SpinLock lock_{LockRank::memory, "memory object"};
   Slot root_[kInline] GUARDED_BY(lock_) = {};  // up to 8 pages, or up to 8 (of 512) subtrees

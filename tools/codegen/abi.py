@@ -5,7 +5,9 @@ import os
 import sys
 import tomllib
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from common import ROOT, camel, write
+
 WORDS = 8
 
 
@@ -14,26 +16,10 @@ def load(name):
         return tomllib.load(f)
 
 
-def write(path, text):
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    try:
-        with open(path) as f:
-            if f.read() == text:
-                return
-    except FileNotFoundError:
-        pass
-    with open(path, 'w') as f:
-        f.write(text)
-
-
-def camel(name):
-    return ''.join(part.capitalize() for part in name.split('_'))
-
-
 CLASSES = {'process': 'Process', 'thread': 'Thread', 'memory': 'MemoryObject', 'port': 'Port', 'reply': 'Reply',
            'notification': 'Notification', 'wait_set': 'WaitSet', 'timer': 'Timer', 'interrupt': 'Interrupt',
            'interrupt_control': 'InterruptControl', 'io_ports': 'IoPorts', 'dma_domain': 'DmaDomain',
-           'group': 'ResourceGroup', 'scheduling_context': 'SchedulingContext', 'kernel_control': 'KernelControl',
+           'group': 'ResourceGroup', 'kernel_control': 'KernelControl',
            'address_space': 'AddressSpace'}
 
 
@@ -131,8 +117,8 @@ def objects_h(objects):
     return out + '  }\n  return 0;\n}\n\n}  // namespace keel\n'
 
 
-def calls_h(calls):
-    out = HEAD + '#include "base/types.h"\n\nnamespace keel {\n\nenum class Call : u8 {\n'
+def calls_h(calls, common):
+    out = HEAD + '#include "abi/objects.h"\n#include "base/types.h"\n\nnamespace keel {\n\nenum class Call : u8 {\n'
     for c in calls:
         out += f'  {c.name} = {c.number},\n'
     out += '};\n\n'
@@ -140,7 +126,17 @@ def calls_h(calls):
     out += 'constexpr const char* call_name(u32 number) {\n  switch (number) {\n'
     for c in calls:
         out += f'    case {c.number}: return "{c.name}";\n'
-    return out + '    default: return nullptr;\n  }\n}\n\n}  // namespace keel\n'
+    out += '    default: return nullptr;\n  }\n}\n\n'
+    out += '// The rights that the capability of a call must carry.\nconstexpr Rights call_rights(u32 number) {\n  switch (number) {\n'
+    for c in calls:
+        if c.rights:
+            out += f'    case {c.number}: return {rights_expr(c.object, c.rights, common)};\n'
+    out += '    default: return 0;\n  }\n}\n\n'
+    out += '// The kind of object that a call works on; none: any kind, or no capability.\nconstexpr ObjectKind call_object(u32 number) {\n  switch (number) {\n'
+    for c in calls:
+        if c.object not in ('', 'any'):
+            out += f'    case {c.number}: return ObjectKind::{c.object};\n'
+    return out + '    default: return ObjectKind::none;\n  }\n}\n\n}  // namespace keel\n'
 
 
 def result_struct(c):
@@ -229,7 +225,7 @@ def dispatch_cc(calls, common):
             continue
         out += f'  auto result = {expr};\n  if (!result.has_value()) return result.status();\n'
         for i, r in enumerate(results):
-            value = '*result' if len(results) == 1 else f'result->{r.name}'
+            value = '(*result)' if len(results) == 1 else f'result->{r.name}'
             out += f'  c.set_result({i}, {value}{".value" if r.type == "cap" else ""});\n'
         out += '  return {};\n}\n\n'
     out += '}  // namespace\n\nvoid dispatch_plain(CallContext& c, u32 number) {\n  switch (number) {\n'
@@ -249,7 +245,7 @@ def stubs_h(calls):
                     out += f'inline constexpr u64 {n} = {b:#x};\n'
                 out += '}\n'
     for c in calls:
-        if not c.plain or c.message:
+        if c.message or any(r.type == 'message' for r in c.results):
             continue
         results = [r for r in c.results]
         if len(results) > 1:
@@ -269,15 +265,15 @@ def stubs_h(calls):
                 words.append(a.name)
         target = (c.object if c.object != 'any' else 'capability') + '.value' if c.object else '0'
         out += f'// {c.doc}\ninline Result<{result_type(c)}> {c.name}({", ".join(params)}) {{\n'
-        out += f'  SyscallWords words{{{{{", ".join(words)}}}}};\n'
-        out += f'  Status status = system_call(Call::{c.name}, {target}, words);\n'
-        out += '  if (status != Status::ok) [[unlikely]] return status;\n'
+        out += f'  SyscallWords io{{{{{", ".join(words)}}}}};\n'
+        out += f'  const Status outcome = system_call(Call::{c.name}, {target}, io);\n'
+        out += '  if (outcome != Status::ok) [[unlikely]] return outcome;\n'
         if not results:
             out += '  return {};\n'
         elif len(results) == 1:
-            out += f'  return {"CapIndex(words.word[0])" if results[0].type == "cap" else "words.word[0]"};\n'
+            out += f'  return {"CapIndex(io.word[0])" if results[0].type == "cap" else "io.word[0]"};\n'
         else:
-            values = [f'CapIndex(words.word[{i}])' if r.type == 'cap' else f'words.word[{i}]' for i, r in enumerate(results)]
+            values = [f'CapIndex(io.word[{i}])' if r.type == 'cap' else f'io.word[{i}]' for i, r in enumerate(results)]
             out += f'  return {camel(c.name)}Result{{{", ".join(values)}}};\n'
         out += '}\n\n'
     return out + '}  // namespace keel::sys\n'
@@ -354,10 +350,10 @@ def main():
     out = sys.argv[1]
     write(f'{out}/abi/status.h', status_h(status))
     write(f'{out}/abi/objects.h', objects_h(objects))
-    write(f'{out}/abi/calls.h', calls_h(calls))
+    write(f'{out}/abi/calls.h', calls_h(calls, common))
     write(f'{out}/abi/fuzz_calls.h', fuzz_h(calls))
     write(f'{out}/kernel/syscall/handlers.h', handlers_h(calls))
-    write(f'{out}/kernel/syscall/dispatch.cc', dispatch_cc(calls, common))
+    write(f'{out}/kernel/syscall/dispatch.inc', dispatch_cc(calls, common))
     write(f'{out}/user/runtime/stubs.h', stubs_h(calls))
 
 
