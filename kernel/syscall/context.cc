@@ -59,7 +59,7 @@ Result<void> CallContext::run_message_call(Call call) {
 }
 
 void CallContext::finish(Result<void> outcome) {
-  if (thread.status != ThreadStatus::running) return;
+  if (thread.phase.status != ThreadStatus::running) return;
   Status status = outcome.status();
   if (status == Status::restart) {
     thread.state.restart_call();

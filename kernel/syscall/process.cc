@@ -29,7 +29,7 @@ u64 memory_pages(const Process& process) { return process.space() == nullptr ? 0
 
 // A thread whose registers are all in its state, and that is not on its way out.
 bool is_stopped(const Thread& t) {
-  return t.status == ThreadStatus::fresh || (t.waits() && (t.wait.kind == WaitKind::stopped || t.wait.fault));
+  return t.phase.status == ThreadStatus::fresh || (t.waits() && (t.phase.wait == WaitKind::stopped || t.phase.fault));
 }
 
 }  // namespace
@@ -122,7 +122,7 @@ Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 l
 Result<void> thread_start(CallContext& c, Thread& thread, VirtAddr entry, VirtAddr stack, u64 argument0,
                           u64 argument1) {
   if (!is_user_address(entry.value) || !is_user_address(stack.value)) return Status::bad_address;
-  if (thread.status != ThreadStatus::fresh || !thread.process->alive()) return Status::bad_state;
+  if (thread.phase.status != ThreadStatus::fresh || !thread.process->alive()) return Status::bad_state;
   thread.start(c.cpu, entry.value, stack.value, argument0, argument1);
   return {};
 }
@@ -133,13 +133,13 @@ Result<void> thread_exit(CallContext& c) {
 }
 
 Result<void> thread_suspend(CallContext& c, Thread& thread) {
-  if (thread.status == ThreadStatus::dead) return Status::bad_state;
+  if (thread.phase.status == ThreadStatus::dead) return Status::bad_state;
   thread.suspend(c.cpu);
   return {};
 }
 
 Result<void> thread_resume(CallContext& c, Thread& thread) {
-  if (thread.status == ThreadStatus::dead || thread.status == ThreadStatus::fresh) return Status::bad_state;
+  if (thread.phase.status == ThreadStatus::dead || thread.phase.status == ThreadStatus::fresh) return Status::bad_state;
   thread.resume(c.cpu);
   return {};
 }
@@ -157,11 +157,11 @@ Result<void> thread_set_level(CallContext&, Thread& thread, u64 level) {
 
 Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
   u64 state = 0;
-  switch (t.status) {
+  switch (t.phase.status) {
     case ThreadStatus::fresh: state = 0; break;
     case ThreadStatus::ready:
     case ThreadStatus::running: state = 1; break;
-    case ThreadStatus::waiting: state = t.wait.kind == WaitKind::stopped ? 3 : t.wait.fault ? 4 : 2; break;
+    case ThreadStatus::waiting: state = t.phase.wait == WaitKind::stopped ? 3 : t.phase.fault ? 4 : 2; break;
     case ThreadStatus::dead: state = 5; break;
   }
   return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches};

@@ -1,17 +1,20 @@
 #include "kernel/arch/x86_64/processor.h"
 
 #include <arch/context.h>
+#include <arch/fast_switch.h>
 #include <arch/memory.h>
 
 #include "kernel/arch/x86_64/instructions.h"
 #include "kernel/arch/x86_64/offsets.h"
 #include "kernel/core/entry.h"
+#include "abi/calls.h"
 #include "kernel/core/machine.h"
+#include "kernel/ipc/fast.h"
 #include "kernel/mm/address_space.h"
 
 #define HIDDEN [[gnu::visibility("hidden")]]
 extern "C" {
-HIDDEN extern char entry_text[], entry_system_call[], entry_slow_call[], entry_vectors[], entry_resume[];
+HIDDEN extern char entry_text[], entry_system_call[], entry_vectors[], entry_resume[];
 }
 
 namespace keel::arch {
@@ -102,9 +105,6 @@ void load_tables(const Tables& t, const IdtEntry* idt) {
 // x87, SSE and, where there is one, AVX. Intel SDM vol. 1, chapter 13.
 constexpr u64 kVectorParts = 7;
 constinit u64 vector_parts = 0;
-struct alignas(64) InitialVectorState {
-  u8 bytes[ThreadState::kVectorBytes] = {};
-};
 
 Result<void> enable_vector_state() {
   const CpuidResult basic = cpuid(1);
@@ -141,9 +141,19 @@ Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
   return enter_interrupt(cpu, u32(vector));
 }
 
-constinit InitialVectorState initial_vector_state{};
+// MXCSR: all exceptions masked.
+constexpr InitialVectorState make_initial_vector_state() {
+  InitialVectorState state;
+  state.bytes[24] = 0x80;
+  state.bytes[25] = 0x1f;
+  return state;
+}
 
 }  // namespace
+
+extern "C" {
+extern constinit const InitialVectorState initial_vector_area = make_initial_vector_state();
+}
 
 Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
   Machine& m = cpu.machine;
@@ -164,8 +174,8 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
 
   const u64 shift = TRY(map_entry(cpu, m.root_group(), cpu.index, first_page));
   for (void*& path : cpu.arch.dispatch) {
-    // SAFETY: the same code at this CPU's mapping of it.
-    path = reinterpret_cast<void*>(number(entry_slow_call) + shift);
+    // SAFETY: reached only through entry_system_call.
+    path = reinterpret_cast<void*>(entry_slow_call);
   }
   for (u32 v = 0; v < 256; ++v) {
     const u64 at = number(entry_vectors) + shift + v * 16;
@@ -181,8 +191,9 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
   write_msr(kMsrStar, u64{USER_DATA - 8} << 48 | u64{KERNEL_CODE} << 32);
   write_msr(kMsrLstar, number(entry_system_call) + shift);
   write_msr(kMsrFmask, kFlagsOff);
-  initial_vector_state.bytes[24] = 0x80;  // MXCSR: all exceptions masked
-  initial_vector_state.bytes[25] = 0x1f;
+  // SAFETY: reached only through entry_system_call, which keeps to their calling convention.
+  cpu.arch.dispatch[u32(Call::call)] = reinterpret_cast<void*>(fast_call);
+  cpu.arch.dispatch[u32(Call::reply_receive)] = reinterpret_cast<void*>(fast_reply_receive);
   return {};
 }
 
@@ -210,7 +221,7 @@ void load_thread(Cpu& cpu, Thread& next) {
   write_fs_base(next.state.fs_base);
   write_gs_base(next.state.gs_base);
   const bool interrupted = next.state.resume == ResumeKind::interrupted;
-  restore_vector_state(interrupted ? next.state.vector : initial_vector_state.bytes, vector_parts);
+  restore_vector_state(interrupted ? next.state.vector : initial_vector_area.bytes, vector_parts);
   if (cpu.space != next.space) next.space->activate(cpu);
   cpu.loaded = &next;
 }
