@@ -245,7 +245,7 @@ def stubs_h(calls):
                     out += f'inline constexpr u64 {n} = {b:#x};\n'
                 out += '}\n'
     for c in calls:
-        if not c.plain or c.message:
+        if any(x.type == 'message' for x in c.args + c.results):
             continue
         results = [r for r in c.results]
         if len(results) > 1:
