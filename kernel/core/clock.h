@@ -13,8 +13,8 @@ class Clock {
     base_tsc_ = now_tsc;
     base_ns_ = at_ns;
     hz_ = tsc_hz;
-    to_ns_ = u64((static_cast<unsigned __int128>(1'000'000'000) << kShift) / tsc_hz);
-    to_tsc_ = u64((static_cast<unsigned __int128>(tsc_hz) << kShift) / 1'000'000'000);
+    to_ns_ = (u64{1'000'000'000} << kShift) / tsc_hz;
+    to_tsc_ = (tsc_hz << kShift) / 1'000'000'000;  // up to 4 GHz
   }
   u64 ns_at(u64 tsc) const { return base_ns_ + to_ns(tsc - base_tsc_); }
   u64 tsc_at(u64 ns) const {

@@ -39,13 +39,15 @@ class Machine {
 
   ResourceGroup& root_group() { return root_group_; }
   Cpu* cpus[kMaxCpus] = {};
-  u32 cpu_count = 0;
+  u32 cpu_count = 0;     // that run
+  u32 present_cpus = 1;  // that the firmware reports
   Cpu& work_cpu() { return *cpus[0]; }
   u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }
 
   // What an absent chunk of a capability space points to: slots that are never live.
   CapSlot* empty_chunk() { return empty_chunk_; }
-  // Takes what start-up needs: frames and heap work from here on. Errors: no_memory.
+  void attach(Cpu& cpu);
+  // Takes what the machine itself needs; frames and heap work already. Errors: no_memory.
   Result<void> initialise(Cpu& boot_cpu);
 
   // Starts the first process, the service manager, from the boot image. Errors: not_found (no boot module), corrupt,
@@ -66,9 +68,9 @@ class Machine {
   u64 boot_tsc = 0;       // at the kernel's first instruction
   u64 first_user_tsc = 0;  // when the first user thread was started
   TimePage* time_page = nullptr;
+  PhysAddr time_page_address;
 
  private:
-  struct ManagerImage;
   Result<void> load_manager(Cpu& cpu, Process& manager);
   Result<void> grant_manager(Cpu& cpu, Process& manager, const BootInfo& boot);
   Result<void> copy_segment(Cpu& cpu, MemoryObject& memory, const BootSegment& segment);
@@ -94,8 +96,8 @@ class Machine {
     CapIndex thread;
     CapIndex space;
     u32 restarts = 0;
+    u32 restarts_in_window = 0;
     u64 first_restart_ns = 0;
-    bool restarting = false;
   };
   Manager manager_;
   friend class Process;

@@ -1,34 +1,60 @@
-// The first portable code of the kernel.
+// Start-up: from BootInfo to the first process.
 #include <arch/early_console.h>
+#include <arch/memory.h>
 #include <arch/power.h>
-
-#include <array>
-#include <charconv>
+#include <arch/start.h>
 
 #include "kernel/core/boot_info.h"
 #include "kernel/core/boot_options.h"
+#include "kernel/core/entry.h"
+#include "kernel/core/machine.h"
+#include "kernel/mm/early.h"
 
 namespace keel {
 namespace {
 
-void print(std::string_view text) { arch::early_console_write(text); }
+// A boot that cannot go on says what failed and why, and ends.
+[[noreturn]] void fail(const char* step, const char* why) {
+  arch::early_console_write("Keel cannot start: ");
+  arch::early_console_write(step);
+  arch::early_console_write(": ");
+  arch::early_console_write(why);
+  arch::early_console_write("\n");
+  arch::exit_emulator(arch::ExitReason::failure);
+}
 
-void print(u64 value, int base) {
-  std::array<char, 20> digits;
-  char* end = std::to_chars(digits.data(), digits.data() + digits.size(), value, base).ptr;
-  print(std::string_view(digits.data(), end));
+void check(const char* step, Result<void> result) {
+  if (!result.has_value()) fail(step, status_name(result.status()));
 }
 
 }  // namespace
 
 void kernel_main(BootInfo& boot) {
-  print("\nKeel: ");  // firmware may have left the cursor in the middle of a line
-  print(boot.usable_bytes() >> 20, 10);
-  print(" MiB of memory, slide 0x");
-  print(boot.kernel_slide, 16);
-  print("\n");
+  if (const char* missing = arch::missing_cpu_feature()) fail("this CPU lacks", missing);
+  arch::initialise_cpu_memory();
+  EarlyAllocator early(boot);
+  const bool randomise = !has_boot_option(boot.command_line(), "nokaslr");
+  check("kernel page tables", arch::initialise_kernel_memory(boot, early, randomise));
+
+  // The one machine of a kernel that runs on hardware, and its boot CPU; both live as long as it does.
+  Machine& machine = arch::make_machine();
+  Cpu& cpu = arch::make_boot_cpu(machine);
+  machine.attach(cpu);
+  machine.boot_tsc = boot.entry_tsc;
+  const MemoryLayout layout = memory_layout(boot, &early);
+  check("memory", machine.frames.initialise({layout.ram, layout.ram_count}, {layout.in_use, layout.in_use_count}));
+  check("machine", machine.initialise(cpu));
+  machine.random.seed(cpu, boot.entropy);
+  check("processor", arch::initialise_boot_processor(cpu));
+  check("interrupts", arch::initialise_interrupts(cpu, boot));
+  machine.clock.publish(*machine.time_page);
+
+  const auto s = machine.frames.statistics();
+  log_format(cpu, LogLevel::info, "Keel: {} MiB of memory, {} MiB free, {} of {} CPUs, slide {:#x}",
+      boot.usable_bytes() >> 20, s.free * kPageSize >> 20, machine.cpu_count, machine.present_cpus, boot.kernel_slide);
   if (has_boot_option(boot.command_line(), "selftest")) arch::exit_emulator(arch::ExitReason::success);
-  arch::halt_forever();
+  check("service manager", machine.start_manager(cpu, boot));
+  arch::run(cpu, enter_first(cpu));
 }
 
 }  // namespace keel

@@ -1,5 +1,7 @@
 #include "kernel/core/process.h"
 
+#include <arch/context.h>
+
 #include "kernel/core/cpu.h"
 #include "kernel/core/machine.h"
 #include "kernel/group/group.h"
@@ -69,10 +71,16 @@ bool Process::exit_step(Cpu& cpu) {
     return true;
   }
   if (!caps.teardown_step(cpu)) return false;
-  if (!space_->teardown_step(cpu)) return false;
+  if (!leave_and_tear_down(cpu)) return false;
   finish_exit(cpu);
   drop_ref();
   return true;
+}
+
+bool Process::leave_and_tear_down(Cpu& cpu) {
+  if (!space_) return true;
+  if (cpu.space == space_.get()) arch::leave_space(cpu);
+  return space_->teardown_step(cpu);
 }
 
 void Process::finish_exit(Cpu& cpu) {
@@ -87,7 +95,7 @@ bool Process::release_step(Cpu& cpu) {
   // Nobody refers to the process any more: one that was created but never ran still holds what it was given.
   if (state_ == ProcessState::dead) return true;
   if (!caps.teardown_step(cpu)) return false;
-  if (space_ && !space_->teardown_step(cpu)) return false;
+  if (!leave_and_tear_down(cpu)) return false;
   state_ = ProcessState::dead;
   return true;
 }

@@ -90,6 +90,7 @@ class Process final : public KObject {
   ~Process() override = default;
   bool exit_step(Cpu& cpu);
   void finish_exit(Cpu& cpu);
+  bool leave_and_tear_down(Cpu& cpu);
   bool release_step(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
 

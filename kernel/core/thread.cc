@@ -18,6 +18,7 @@ Thread::Thread(ResourceGroup& group, Process& owner, u32 level)
     : KObject(ObjectKind::thread, group), space(owner.space()), process(&owner) {
   own_context.level = level;
   own_context.owner = this;
+  machine().count_thread(1);
 }
 
 Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
@@ -45,6 +46,7 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
 }
 
 void Thread::destroy(Cpu& cpu) {
+  machine().count_thread(-1);
   if (message_memory_) message_memory_->unpin(cpu, 0, 1);
   Process* owner = process;
   bool joined = message_memory_ && owner != nullptr;
@@ -68,7 +70,9 @@ void Thread::make_ready(Cpu& on) {
   }
   status = ThreadStatus::ready;
   on.scheduler.enqueue_back(*this);
-  if (on.current != nullptr && on.context->level < context->level) on.reschedule = true;
+  if (on.current == nullptr || on.context == nullptr) return;
+  if (on.context->level < context->level) on.reschedule = true;
+  on.timer_stale = true;  // the quantum counts now
 }
 
 void Thread::leave_wait(Cpu& on) {
@@ -188,6 +192,7 @@ void Thread::kill(Cpu& on) {
     leave_wait(on);
   }
   status = ThreadStatus::dead;
+  if (on.loaded == this) on.loaded = nullptr;
   fail_caller(on, Status::peer_died);
   (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
   process->remove_thread(on, *this);

@@ -9,6 +9,7 @@ void TimerQueue::add(Cpu& cpu, TimerEntry& entry, Deadline deadline) {
   entry.deadline_ns_ = deadline.value;
   entry.queued_on_ = &cpu;
   entries_.insert(entry);
+  if (entries_.first() == &entry) cpu.timer_stale = true;
 }
 
 void TimerQueue::remove(Cpu& cpu, TimerEntry& entry) {

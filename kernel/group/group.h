@@ -11,13 +11,14 @@
 namespace keel {
 
 enum class Resource : u8 {
-  frames,        // 4 KiB pages of RAM: user memory, page tables, capability tables, slabs' growth is charged as bytes below
+  frames,  // 4 KiB pages of RAM: user memory, page tables, capability tables, slabs' growth is charged as bytes below
   kernel_bytes,  // bytes of kernel objects from the heap
   count,
 };
 
 class ResourceGroup final : public KObject {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::group;
   static constexpr u32 kMaxDepth = 8;
   static constexpr u64 kNoLimit = ~u64{0};
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr u32 kPlacementTries = 64;
 constexpr u32 kMaxProtectRegions = 64;
-constexpr u32 kPopulatePages = 16;
+constexpr u32 kPopulatePages = 8;
 constexpr i32 kRegionCost = 64;  // in units of Budget
 
 // True if [at, at + bytes) is a range of whole pages of user memory.
@@ -108,7 +108,8 @@ Result<VirtAddr> AddressSpace::map(Cpu& cpu, const MapRequest& request) {
   if (request.first_page > request.memory.pages() || request.pages > request.memory.pages() - request.first_page) {
     return Status::out_of_range;
   }
-  if (request.pages > space_pages || request.guard_pages > (space_pages - request.pages) / 2) return Status::bad_address;
+  if (request.pages > space_pages || request.guard_pages > (space_pages - request.pages) / 2)
+    return Status::bad_address;
   const u64 bytes = request.pages * kPageSize;
   if (request.fixed || request.at != VirtAddr()) {
     if (!is_aligned(request.at.value, kPageSize)) return Status::misaligned;
@@ -152,9 +153,6 @@ Result<VirtAddr> AddressSpace::map(Cpu& cpu, const MapRequest& request) {
 // Makes [at, end) of `region` a region of its own, in memory that the caller has allocated.
 Result<void> AddressSpace::split(Cpu& cpu, Region& region, VirtAddr at, Region*& spare) {
   Region& right = *spare;
-  right.node.holder = &right;
-  TRY(link_sibling(cpu, region.node, right.node));
-  spare = nullptr;
   const u64 left_pages = (at - region.start) / kPageSize;
   right.start = at;
   right.pages = region.pages - left_pages;
@@ -163,6 +161,10 @@ Result<void> AddressSpace::split(Cpu& cpu, Region& region, VirtAddr at, Region*&
   right.space = this;
   right.prot = region.prot;
   right.max = region.max;
+  right.node.holder = &right;
+  // From here on a revocation may find it, and reads `space` without our lock.
+  TRY(link_sibling(cpu, region.node, right.node));
+  spare = nullptr;
   region.pages = left_pages;
   regions_.insert(right);
   region_count_.fetch_add(1, kRelaxed);
@@ -430,9 +432,9 @@ bool AddressSpace::check(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
   VirtAddr last = kUserBase;
   for (Region* r = regions_.first(); r != nullptr; r = regions_.next(*r)) {
-    if (r->start < last || r->end() > kUserEnd || r->pages == 0) return false;                 // I1
-    if (r->first_page + r->pages > r->memory->pages()) return false;                           // I1
-    if (!within(r->prot, r->max) || !is_mappable(r->prot)) return false;                       // I2
+    if (r->start < last || r->end() > kUserEnd || r->pages == 0) return false;  // I1
+    if (r->first_page + r->pages > r->memory->pages()) return false;            // I1
+    if (!within(r->prot, r->max) || !is_mappable(r->prot)) return false;        // I2
     last = r->end();
   }
   return true;

@@ -19,8 +19,8 @@
 //              after it is released.
 // Restart      unmap, protect, populate, unmap_region_node and teardown_step do about 64 pages a call and say how far
 //              they came. The caller repeats with what is left; nothing is lost if it never does.
-// Costs        find O(log regions), with a one-entry cache; a fault on an anonymous page about 150 instructions + zeroing.
-// See          docs/subsystems/memory.md, address_space_test.cc
+// Costs        find O(log regions), with a one-entry cache; a fault on an anonymous page about 150 instructions +
+// zeroing. See          docs/subsystems/memory.md, address_space_test.cc
 #pragma once
 
 #include "base/intrusive_tree.h"
@@ -84,6 +84,7 @@ struct RegionInfo {
 
 class AddressSpace final : public KObject {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::address_space;
   // `layout_seed` decides where regions go: random, or fixed for a reproducible machine.
   // Errors: no_memory, quota_exceeded.
   static Result<RefPtr<AddressSpace>> create(Cpu& cpu, ResourceGroup& group, u64 layout_seed);

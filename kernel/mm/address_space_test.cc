@@ -17,10 +17,17 @@ class AddressSpaceTest : public ::testing::Test {
  protected:
   RefPtr<MemoryObject> anonymous(u64 pages) { return MUST(MemoryObject::create_anonymous(cpu, m.root(), pages)); }
   RefPtr<AddressSpace> make_space(u64 seed = 1) { return MUST(AddressSpace::create(cpu, m.root(), seed)); }
-  Result<VirtAddr> map_at(AddressSpace& s, MemoryObject& o, VirtAddr at, u64 pages, Protection prot = Protection::read_write,
-                          Protection max = Protection::all, u64 first = 0, CapNode* parent = nullptr) {
-    return s.map(cpu, {.memory = o, .parent = parent, .first_page = first, .pages = pages, .prot = prot, .max = max,
-                       .at = at, .fixed = true});
+  Result<VirtAddr> map_at(AddressSpace& s, MemoryObject& o, VirtAddr at, u64 pages,
+                          Protection prot = Protection::read_write, Protection max = Protection::all, u64 first = 0,
+                          CapNode* parent = nullptr) {
+    return s.map(cpu, {.memory = o,
+                       .parent = parent,
+                       .first_page = first,
+                       .pages = pages,
+                       .prot = prot,
+                       .max = max,
+                       .at = at,
+                       .fixed = true});
   }
   // Repeats a restartable call until it is finished.
   Status unmap(AddressSpace& s, VirtAddr at, u64 bytes) {
@@ -226,9 +233,10 @@ TEST_F(AddressSpaceTest, DeviceMemoryUsesLargePagesAndIsCutWhenNeeded) {
   const auto before = m.baseline();
   {
     auto space = make_space();
-    auto bar = MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0xe000'0000), 2048, CacheMode::write_combining));
-    const VirtAddr at = MUST(space->map(cpu, {.memory = *bar, .pages = 2048, .prot = Protection::read_write,
-                                              .max = Protection::read_write}));
+    auto bar =
+        MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0xe000'0000), 2048, CacheMode::write_combining));
+    const VirtAddr at = MUST(space->map(
+        cpu, {.memory = *bar, .pages = 2048, .prot = Protection::read_write, .max = Protection::read_write}));
     EXPECT_TRUE(is_aligned(at.value, kLargePageSize));
     MUST(space->handle_fault(cpu, at + 5 * kMiB + 17, Access::write));
     auto mapping = space->lookup(cpu, at + 5 * kMiB);
@@ -275,7 +283,8 @@ TEST_F(AddressSpaceTest, TeardownIsBoundedAndFinal) {
   {
     auto space = make_space();
     auto object = anonymous(3000);
-    for (u64 i = 0; i < 30; ++i) MUST(map_at(*space, *object, kAt + i * 7 * kMiB, 100, Protection::read, Protection::read, i * 100));
+    for (u64 i = 0; i < 30; ++i)
+      MUST(map_at(*space, *object, kAt + i * 7 * kMiB, 100, Protection::read, Protection::read, i * 100));
     for (u64 i = 0; i < 30; ++i) EXPECT_EQ(populate(*space, kAt + i * 7 * kMiB, 100 * kPageSize), Status::ok);
     u32 steps = 1;
     while (!space->teardown_step(cpu)) ++steps;
@@ -399,6 +408,45 @@ TEST_F(AddressSpaceTest, SpaceOutlivesARegionThatARevokerHolds) {
   EXPECT_EQ(m.baseline(), before);
 }
 
+// A TLB as large as can be: it forgets only what it is told to.
+class EndlessTlb final : public arch::TlbObserver {
+ public:
+  EndlessTlb() { arch::tlb_observer = this; }
+  ~EndlessTlb() override { arch::tlb_observer = nullptr; }
+  void invalidated(VirtAddr page) override { cached_.erase(page.value); }
+  void invalidated_all() override { cached_.clear(); }
+  // Whether everything cached is still allowed; then caches what is present now.
+  bool check_and_fill(Cpu& cpu, AddressSpace& space, VirtAddr base, u64 pages) {
+    for (u64 i = 0; i < pages; ++i) {
+      const VirtAddr at = base + i * kPageSize;
+      const auto now = space.lookup(cpu, at);
+      if (auto it = cached_.find(at.value); it != cached_.end()) {
+        if (!now || now->address != it->second.first || !within(it->second.second, now->flags.protection)) return false;
+      }
+      if (now) cached_[at.value] = {now->address, now->flags.protection};
+    }
+    return true;
+  }
+
+ private:
+  std::map<u64, std::pair<PhysAddr, Protection>> cached_;
+};
+
+TEST_F(AddressSpaceTest, ScatteredPagesAllLeaveTheTlb) {
+  auto space = make_space();
+  auto object = anonymous(60);
+  EndlessTlb tlb;
+  cpu.space = space.get();
+  MUST(map_at(*space, *object, kAt, 60));
+  for (u64 i = 0; i < 60; i += 3) MUST(space->handle_fault(cpu, kAt + i * kPageSize, Access::write));
+  ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
+  EXPECT_EQ(protect(*space, kAt, 60 * kPageSize, Protection::read), Status::ok);
+  ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
+  EXPECT_EQ(unmap(*space, kAt, 60 * kPageSize), Status::ok);
+  ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
+  cpu.space = nullptr;
+}
+
 // Random operations against a model of pages.
 TEST_F(AddressSpaceTest, BehavesLikeAModel) {
   const u64 seed = test_seed();
@@ -417,9 +465,11 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
     auto space = make_space();
     std::vector<RefPtr<MemoryObject>> objects;
     for (u64 pages : {u64{5}, u64{64}, u64{600}, u64{1500}}) objects.push_back(anonymous(pages));
-    objects.push_back(
-        MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0x1'0000'0000 - 700 * kPageSize), 1500, CacheMode::uncached)));
+    objects.push_back(MUST(MemoryObject::create_physical(cpu, m.root(), PhysAddr(0x1'0000'0000 - 700 * kPageSize), 1500,
+                                                         CacheMode::uncached)));
     std::map<u64, Page> model;
+    EndlessTlb tlb;
+    cpu.space = space.get();
     const Protection prots[] = {Protection::none, Protection::read, Protection::read_write, Protection::read_execute};
     const Protection maxes[] = {Protection::all, Protection::all, Protection::read, Protection::read_write};
     const Access accesses[] = {Access::read, Access::write, Access::execute};
@@ -471,9 +521,9 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
           break;
         default: {
           const Access access = accesses[random.below(3)];
-          const Status expected = !model.contains(first)                   ? Status::bad_address
+          const Status expected = !model.contains(first)               ? Status::bad_address
                                   : !allows(model[first].prot, access) ? Status::missing_right
-                                                                           : Status::ok;
+                                                                       : Status::ok;
           ASSERT_EQ(space->handle_fault(cpu, at, access).status(), expected);
           if (expected != Status::ok) break;
           auto mapping = space->lookup(cpu, at);
@@ -481,6 +531,7 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
           ASSERT_TRUE(allows(mapping->flags.protection, access));
         }
       }
+      ASSERT_TRUE(tlb.check_and_fill(cpu, *space, base, kPages));
       if (step % 16 != 0) continue;
       ASSERT_TRUE(space->check(cpu));
       ASSERT_EQ(space->mapped_pages(), model.size());
@@ -494,6 +545,7 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
         ASSERT_EQ(mapping->flags.cache, objects[page.object]->cache());
       }
     }
+    cpu.space = nullptr;
   }
   EXPECT_EQ(m.baseline(), before);
 }

@@ -111,7 +111,8 @@ bool FrameAllocator::overlaps_ram(PhysRange range) const {
 }
 
 void FrameAllocator::push(Frame* frame, u32 order) {
-  frame->use = FrameUse::free;
+  frame->use = FrameUse::none;
+  frame->listed = true;
   frame->order = u8(order);
   frame->pins = 0;
   frame->previous = Frame::kNone;
@@ -123,7 +124,7 @@ void FrameAllocator::push(Frame* frame, u32 order) {
 void FrameAllocator::remove(Frame* frame) {
   if (frame->next != Frame::kNone) at(frame->next).previous = frame->previous;
   (frame->previous != Frame::kNone ? at(frame->previous).next : heads_[frame->order]) = frame->next;
-  frame->use = FrameUse::reserved;
+  frame->listed = false;
 }
 
 // Makes the frames of the next cold chunk known (I3). False if there is none.
@@ -169,7 +170,7 @@ void FrameAllocator::give_locked(Frame* frame, u32 order) {
   u32 i = index(frame);
   for (; order < kMaxOrder; ++order) {
     Frame& buddy = at(i ^ (1u << order));
-    if (buddy.use != FrameUse::free || buddy.order != order) break;
+    if (!buddy.listed || buddy.order != order) break;
     remove(&buddy);
     i &= ~(1u << order);
   }
@@ -178,6 +179,11 @@ void FrameAllocator::give_locked(Frame* frame, u32 order) {
 
 Frame* FrameAllocator::block(Cpu& cpu, u32 order) {
   if (order != 0) {
+    {
+      LockGuard guard(cpu, lock_);
+      if (Frame* frame = take_locked(order)) return frame;
+    }
+    drain(cpu);  // what this CPU holds back may complete a block
     LockGuard guard(cpu, lock_);
     return take_locked(order);
   }
@@ -190,7 +196,8 @@ Frame* FrameAllocator::block(Cpu& cpu, u32 order) {
       m.frames_[m.frame_count_++] = frame;
     }
   }
-  return m.frame_count_ == 0 ? nullptr : m.frames_[--m.frame_count_];
+  if (m.frame_count_ > 0) return m.frames_[--m.frame_count_];
+  return m.zeroed_count_ > 0 ? m.zeroed_[--m.zeroed_count_] : nullptr;  // the last ones
 }
 
 Result<Frame*> FrameAllocator::take(Cpu& cpu, u32 order, FrameUse use) {
@@ -204,11 +211,46 @@ Result<Frame*> FrameAllocator::take(Cpu& cpu, u32 order, FrameUse use) {
   return frame;
 }
 
+Result<Frame*> FrameAllocator::take_zeroed(Cpu& cpu, FrameUse use) {
+  Magazines& m = cpu.magazines;
+  if (m.zeroed_count_ == 0) {
+    Frame* frame = TRY(take(cpu, 0, use));
+    arch::zero_page(phys_to_virt(address(frame)));
+    return frame;
+  }
+  if (cpu.machine.faults.should_fail()) return Status::no_memory;
+  Frame* frame = m.zeroed_[--m.zeroed_count_];
+  frame->use = use;
+  count(use, 1);
+  arch::unpoison(phys_to_virt(address(frame)), kPageSize);
+  return frame;
+}
+
+bool FrameAllocator::zero_ahead(Cpu& cpu) {
+  Magazines& m = cpu.magazines;
+  if (m.zeroed_count_ == Magazines::kZeroed) return false;
+  // Not when only zeroed ones are left.
+  const u32 zeroed = m.zeroed_count_;
+  Frame* frame = block(cpu, 0);
+  if (frame == nullptr) return false;
+  if (m.zeroed_count_ != zeroed) {
+    m.zeroed_[m.zeroed_count_++] = frame;
+    return false;
+  }
+  arch::unpoison(phys_to_virt(address(frame)), kPageSize);
+  arch::zero_page(phys_to_virt(address(frame)));
+  arch::poison(phys_to_virt(address(frame)), kPageSize);
+  frame->pins = 0;
+  m.zeroed_[m.zeroed_count_++] = frame;
+  return true;
+}
+
 void FrameAllocator::give(Cpu& cpu, Frame* frame) {
   const u32 order = frame->order;
+  if (frame->use == FrameUse::user && frame->pins != 0) __builtin_trap();  // Frame I2
+  frame->pins = 0;  // whatever its user kept there: the frame may come back in the middle of a block
   uncount(frame->use, u64{1} << order);
   arch::poison(phys_to_virt(address(frame)), kPageSize << order);
-  frame->use = FrameUse::reserved;
   if (order != 0) {
     LockGuard guard(cpu, lock_);
     return give_locked(frame, order);
@@ -271,6 +313,7 @@ void FrameAllocator::drain(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
   Magazines& m = cpu.magazines;
   while (m.frame_count_ > 0) give_locked(m.frames_[--m.frame_count_], 0);
+  while (m.zeroed_count_ > 0) give_locked(m.zeroed_[--m.zeroed_count_], 0);
 }
 
 u64 FrameAllocator::check(Cpu& cpu) {
@@ -279,10 +322,10 @@ u64 FrameAllocator::check(Cpu& cpu) {
   for (u32 order = 0; order <= kMaxOrder; ++order) {
     for (u32 i = heads_[order]; i != Frame::kNone; i = at(i).next) {
       const Frame& frame = at(i);
-      if (frame.use != FrameUse::free || frame.order != order) __builtin_trap();
+      if (!frame.listed || frame.order != order) __builtin_trap();
       if ((i & ((1u << order) - 1)) != 0) __builtin_trap();  // I1
       const Frame& buddy = at(i ^ (1u << order));
-      if (order < kMaxOrder && buddy.use == FrameUse::free && buddy.order == order) __builtin_trap();  // I2
+      if (order < kMaxOrder && buddy.listed && buddy.order == order) __builtin_trap();  // I2
       free += u64{1} << order;
     }
   }

@@ -47,6 +47,10 @@ class FrameAllocator {
   // The same for a caller that has charged already (committed memory), or charges otherwise (the heap).
   Result<Frame*> take(Cpu& cpu, u32 order, FrameUse use);
   void give(Cpu& cpu, Frame* frame);
+  // One frame filled with zeroes, from what zero_ahead() has prepared if there is any.
+  Result<Frame*> take_zeroed(Cpu& cpu, FrameUse use);
+  // For an idle CPU: zeroes one frame ahead of demand. False when there is nothing to do.
+  bool zero_ahead(Cpu& cpu);
   // Cuts an allocated block down to its first `frames` frames and frees the rest. What stays is freed by
   // give_span(): it is no single block any more.
   void trim(Cpu& cpu, Frame* frame, u64 frames);

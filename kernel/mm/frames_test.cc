@@ -91,9 +91,11 @@ TEST(Frames, LeavesAloneWhatIsInUse) {
   const auto part = [&](u64 offset, u64 bytes) { return PhysRange{all.base + offset, bytes}; };
   const PhysRange ram[] = {part(8 * kMiB, 20 * kMiB + 123), part(0, 3 * kMiB - 5), part(28 * kMiB, 36 * kMiB)};
   const PhysRange in_use[] = {part(9 * kMiB + 1, 1), part(20 * kMiB, 2 * kMiB), part(0, kPageSize)};
-  Machine machine;
+  auto owner = std::make_unique<Machine>();
+  Machine& machine = *owner;
+  auto boot_cpu = std::make_unique<Cpu>(machine, 0);
+  Cpu& cpu = *boot_cpu;
   MUST(machine.frames.initialise(ram, in_use));
-  Cpu& cpu = machine.work_cpu();
   u64 count = 0;
   for (;; ++count) {
     auto frame = machine.frames.take(cpu, 0, FrameUse::user);

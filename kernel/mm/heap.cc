@@ -13,7 +13,7 @@ namespace keel {
 namespace {
 
 constexpr std::array<u16, Magazines::kClasses> kSizes = {32,  48,  64,  96,   128,  192, 256,
-                                                        384, 512, 768, 1024, 1536, 2048};
+                                                         384, 512, 768, 1024, 1536, 2048};
 constexpr usize kLargest = 2048;
 
 // The class of a size, by 16 bytes.
@@ -76,6 +76,13 @@ void write_link(void* object, u16 link) {
   arch::poison(object, kLink);
 }
 
+u32 class_of(usize bytes) {
+  u32 size_class = kClassOf[(bytes + kRedZone + 15) / 16];
+  // With its red zone an object of 64 bytes would fall into the one class that cannot align it.
+  if (bytes % 64 == 0 && kSizes[size_class] % 64 != 0) ++size_class;
+  return size_class;
+}
+
 u32 order_of(usize bytes) { return u32(std::bit_width((bytes - 1) >> kPageShift)); }
 
 }  // namespace
@@ -83,8 +90,8 @@ u32 order_of(usize bytes) { return u32(std::bit_width((bytes - 1) >> kPageShift)
 KernelHeap& heap_of(Cpu& cpu) { return cpu.machine.heap; }
 
 Result<void*> KernelHeap::allocate(Cpu& cpu, ResourceGroup& group, usize bytes) {
-  if (bytes + kRedZone > kLargest) return allocate_frames(cpu, group, bytes);
-  const u32 size_class = kClassOf[(bytes + kRedZone + 15) / 16];
+  if (bytes > kLargest - kRedZone) return allocate_frames(cpu, group, bytes);
+  const u32 size_class = class_of(bytes);
   const usize size = kSizes[size_class];
   if (cpu.machine.faults.should_fail()) return Status::no_memory;
   TRY(group.charge(Resource::kernel_bytes, size));
@@ -100,7 +107,7 @@ Result<void*> KernelHeap::allocate(Cpu& cpu, ResourceGroup& group, usize bytes) 
 }
 
 void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes) {
-  if (bytes + kRedZone > kLargest) {
+  if (bytes > kLargest - kRedZone) {
     Frame* frame = cpu.machine.frames.frame(virt_to_phys(memory));
     const usize size = kPageSize << frame->order;
     cpu.machine.frames.give(cpu, frame);
@@ -108,7 +115,7 @@ void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes)
     in_use_.fetch_sub(size, kRelaxed);
     return;
   }
-  const u32 size_class = kClassOf[(bytes + kRedZone + 15) / 16];
+  const u32 size_class = class_of(bytes);
   const usize size = kSizes[size_class];
   close(memory, size, bytes);
   Magazines::Bin& bin = cpu.magazines.bins_[size_class];

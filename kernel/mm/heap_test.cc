@@ -15,11 +15,11 @@ KernelHeap& heap(TestMachine& m) { return m.machine().heap; }
 TEST(Heap, EverySizeIsUsableAndComesBack) {
   TestMachine m;
   const auto before = m.baseline();
-  for (usize bytes : {1u, 16u, 24u, 25u, 64u, 100u, 500u, 1024u, 1528u, 2040u, 2041u, 2048u, 4096u, 5000u, 65536u}) {
+  for (usize bytes : {1u, 16u, 24u, 25u, 64u, 100u, 128u, 192u, 320u, 448u, 500u, 1024u, 1528u, 2040u, 2041u, 2048u, 4096u, 5000u, 65536u}) {
     std::vector<void*> objects;
     for (int i = 0; i < 40; ++i) {
       void* object = MUST(heap(m).allocate(m.cpu(), m.root(), bytes));
-      EXPECT_TRUE(is_aligned(reinterpret_cast<u64>(object), 16));
+      EXPECT_TRUE(is_aligned(reinterpret_cast<u64>(object), bytes % 64 == 0 ? 64 : 16));
       std::memset(object, i, bytes);
       objects.push_back(object);
     }
@@ -30,6 +30,7 @@ TEST(Heap, EverySizeIsUsableAndComesBack) {
     EXPECT_EQ(m.baseline(), before) << bytes;
   }
   EXPECT_EQ(heap(m).allocate(m.cpu(), m.root(), KernelHeap::kMaxBytes + 1).status(), Status::too_big);
+  EXPECT_EQ(heap(m).allocate(m.cpu(), m.root(), ~usize{0}).status(), Status::too_big);
 }
 
 TEST(Heap, RandomUseKeepsContentsApart) {

@@ -14,6 +14,7 @@ struct Frame;
 class Magazines {
  public:
   static constexpr u32 kFrames = 32;
+  static constexpr u32 kZeroed = 16;
   static constexpr u32 kObjects = 16;
   static constexpr u32 kClasses = 13;
 
@@ -27,6 +28,8 @@ class Magazines {
   };
   u32 frame_count_ = 0;
   Frame* frames_[kFrames] = {};
+  u32 zeroed_count_ = 0;
+  Frame* zeroed_[kZeroed] = {};
   Bin bins_[kClasses];
 };
 

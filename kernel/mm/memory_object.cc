@@ -18,7 +18,13 @@ constexpr u32 shift_of(u32 level) { return 9 * level; }
 }  // namespace
 
 MemoryObject::MemoryObject(ResourceGroup& group, Form form, PhysAddr base, u64 pages, CacheMode cache, u64 charged)
-    : KObject(ObjectKind::memory, group), base_(base), pages_(pages), charged_(charged), form_(form), cache_(cache) {}
+    : KObject(ObjectKind::memory, group),
+      base_(base),
+      pages_(pages),
+      charged_(charged),
+      form_(form),
+      cache_(cache),
+      levels_(u8(levels_for(pages))) {}
 
 Result<RefPtr<MemoryObject>> MemoryObject::create(Cpu& cpu, ResourceGroup& group, Form form, PhysAddr base, u64 pages,
                                                   CacheMode cache, u64 charge) {
@@ -65,9 +71,9 @@ Result<RefPtr<MemoryObject>> MemoryObject::create_boot_module(Cpu& cpu, Resource
   return create(cpu, group, Form::boot_module, base, pages, CacheMode::write_back, 0);
 }
 
-u32 MemoryObject::levels() const {
+u32 MemoryObject::levels_for(u64 pages) {
   u32 level = 0;
-  while ((kInline << shift_of(level)) < pages_) ++level;
+  while (level < 3 && (kInline << shift_of(level)) < pages) ++level;
   return level;
 }
 
@@ -82,16 +88,15 @@ u64 MemoryObject::nodes_for(u64 pages) {
 }
 
 MemoryObject::Slot* MemoryObject::slot(Cpu& cpu, u64 index, bool make) {
-  u32 level = levels();
+  u32 level = levels_;
   Slot* s = &root_[index >> shift_of(level)];
   while (level > 0) {
     if (*s == 0) {
       if (!make) return nullptr;
       FrameAllocator& frames = cpu.machine.frames;
-      Result<Frame*> node = frames.take(cpu, 0, FrameUse::kernel);
+      Result<Frame*> node = frames.take_zeroed(cpu, FrameUse::kernel);
       if (!node.has_value()) return nullptr;
       *s = frames.address(*node).value;
-      arch::zero_page(slots_of(*s));
     }
     --level;
     s = &slots_of(*s)[(index >> shift_of(level)) % kFanout];
@@ -113,10 +118,12 @@ Result<PhysAddr> MemoryObject::page_locked(Cpu& cpu, u64 index, i32& budget) {
     PhysAddr address = base_ + index * kPageSize;
     if (form_ == Form::anonymous) {
       FrameAllocator& frames = cpu.machine.frames;
-      address = frames.address(TRY(frames.take(cpu, 0, FrameUse::user)));
+      address = frames.address(TRY(frames.take_zeroed(cpu, FrameUse::user)));
+    } else {
+      arch::zero_page(phys_to_virt(address));
     }
-    arch::zero_page(phys_to_virt(address));
     *s = address.value;
+    committed_.fetch_add(1, kRelaxed);
     budget -= kPinBatch / kZeroBatch - 1;
   }
   return PhysAddr(*s);
@@ -192,7 +199,7 @@ bool MemoryObject::release_step(Cpu& cpu) {
   if (!owns_frames()) return true;
   if (pinned_pages() != 0) __builtin_trap();  // I3
   FrameAllocator& frames = cpu.machine.frames;
-  const u32 top = levels();
+  const u32 top = levels_;
   LockGuard guard(cpu, lock_);
   for (i32 budget = kPinBatch; cursor_ < pages_; --budget) {
     if (budget == 0) return false;

@@ -1,7 +1,9 @@
 // MemoryObject: a range of pages that can be mapped, independent of where and by whom.
 //
-//   anonymous    zero-filled pages of RAM. The whole size is charged when the object is made ("commit"); frames are taken,
-//                and zeroed, when a page is first touched. `contiguous` ones own one physically contiguous run, for DMA.
+//   anonymous    zero-filled pages of RAM. The whole size is charged when the object is made ("commit"); frames are
+//   taken,
+//                and zeroed, when a page is first touched. `contiguous` ones own one physically contiguous run, for
+//                DMA.
 //   physical     addresses that are not RAM: device registers, firmware tables. Never owns frames, never maps RAM.
 //   boot_module  a range of RAM that was in use before the kernel was: the initial file system. Never freed.
 //
@@ -25,8 +27,9 @@ namespace keel {
 
 class MemoryObject final : public KObject {
  public:
+  static constexpr ObjectKind kKind = ObjectKind::memory;
   enum class Form : u8 { anonymous, contiguous, physical, boot_module };
-  static constexpr u64 kMaxPages = u64{1} << 27;       // three radix levels: 512 GiB
+  static constexpr u64 kMaxPages = u64{1} << 27;  // three radix levels: 512 GiB
   static constexpr u64 kMaxContiguous = FrameAllocator::kChunkFrames;
   static constexpr u64 kMaxPhysicalPages = u64{1} << 40;
 
@@ -61,6 +64,8 @@ class MemoryObject final : public KObject {
   // Does up to kPinBatch and answers how many. The pages are pinned.
   u64 unpin(Cpu& cpu, u64 first, u64 count);
   u64 pinned_pages() const { return pinned_.load(kRelaxed); }
+  // Pages that have a frame; of an anonymous object.
+  u64 committed_pages() const { return committed_.load(kRelaxed); }
 
   static constexpr i32 kZeroBatch = 8;
   static constexpr i32 kPinBatch = 64;
@@ -85,7 +90,7 @@ class MemoryObject final : public KObject {
 
   bool owns_frames() const { return form_ == Form::anonymous || form_ == Form::contiguous; }
   Result<u64> fix(Cpu& cpu, u64 first, u64 count, bool pin);
-  u32 levels() const;
+  static u32 levels_for(u64 pages);
   static u64 nodes_for(u64 pages);
   // The slot of a page; null if a node on the way is absent and `make` is not set, or there is no memory for it.
   Slot* slot(Cpu& cpu, u64 index, bool make) REQUIRES(lock_);
@@ -96,7 +101,9 @@ class MemoryObject final : public KObject {
   const u64 charged_;
   const Form form_;
   const CacheMode cache_;
+  const u8 levels_;  // of radix nodes between root_ and the pages
   Atomic<u64> pinned_{0};
+  Atomic<u64> committed_{0};
 
   SpinLock lock_{LockRank::memory, "memory object"};
   Slot root_[kInline] GUARDED_BY(lock_) = {};  // up to 8 pages, or up to 8 (of 512) subtrees

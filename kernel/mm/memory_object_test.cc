@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <set>
+#include <vector>
 
 #include "kernel/mm/test_machine.h"
 
@@ -36,6 +36,34 @@ TEST(MemoryObject, PagesAppearZeroedWhenTouchedAndStay) {
     object.reset();
     EXPECT_EQ(m.baseline(), before) << pages;
   }
+}
+
+TEST(MemoryObject, FramesZeroedAheadAreUsedFirstAndZero) {
+  TestMachine m;
+  const auto before = m.baseline();
+  {
+    auto object = MUST(MemoryObject::create_anonymous(m.cpu(), m.root(), 8));
+    while (m.frames().zero_ahead(m.cpu())) {
+    }
+    EXPECT_EQ(m.frames().statistics().free, before.free - 1);  // the heap's slab; those ahead count as free
+    for (u64 i = 0; i < 8; ++i) {
+      const PhysAddr page = MUST(object->page(m.cpu(), i, Access::write));
+      for (u64 w = 0; w < 512; ++w) ASSERT_EQ(words(page)[w], 0u);
+      words(page)[i] = 1;
+    }
+    // The very last frame is given out, too, and zeroing ahead stops then.
+    std::vector<Frame*> all;
+    for (;;) {
+      auto frame = m.frames().take(m.cpu(), 0, FrameUse::user);
+      if (!frame.has_value()) break;
+      all.push_back(*frame);
+      if (all.size() % 1000 == 0) m.frames().zero_ahead(m.cpu());
+    }
+    EXPECT_EQ(m.frames().statistics().free, 0u);
+    EXPECT_FALSE(m.frames().zero_ahead(m.cpu()));
+    for (Frame* frame : all) m.frames().give(m.cpu(), frame);
+  }
+  EXPECT_EQ(m.baseline(), before);
 }
 
 TEST(MemoryObject, SizesAreChecked) {
@@ -124,10 +152,25 @@ TEST(MemoryObject, PinnedPagesAreCounted) {
   EXPECT_EQ(m.baseline(), before);
 }
 
+TEST(MemoryObject, PinCountsStartAtZeroWhateverAFrameWasBefore) {
+  TestMachine m(8 * kMiB);
+  std::vector<void*> objects;
+  while (auto object = m.machine().heap.allocate(m.cpu(), m.root(), 500)) objects.push_back(*object);
+  for (void* object : objects) m.machine().heap.free(m.cpu(), m.root(), object, 500);
+  m.settle();
+  auto object = MUST(MemoryObject::create_contiguous(m.cpu(), m.root(), 500));
+  for (u64 done = 0; done < 500;) done += MUST(object->pin(m.cpu(), done, 500 - done));
+  for (u64 i = 0; i < 500; ++i) {
+    ASSERT_EQ(m.frames().frame(MUST(object->page(m.cpu(), i, Access::read)))->pins, 1u);
+  }
+  for (u64 done = 0; done < 500;) done += object->unpin(m.cpu(), done, 500 - done);
+}
+
 TEST(MemoryObject, PhysicalRangesNeverShowRam) {
   TestMachine m;
   const PhysRange ram = m.range(0, 64 * kMiB);
-  auto everything = MUST(MemoryObject::create_physical(m.cpu(), m.root(), PhysAddr(0), u64{1} << 36, CacheMode::uncached));
+  auto everything =
+      MUST(MemoryObject::create_physical(m.cpu(), m.root(), PhysAddr(0), u64{1} << 36, CacheMode::uncached));
   EXPECT_EQ(MUST(everything->page(m.cpu(), 0xfee00, Access::read)), PhysAddr(0xfee00000));
   EXPECT_EQ(everything->page(m.cpu(), ram.base.value >> kPageShift, Access::read).status(), Status::bad_address);
   EXPECT_TRUE(everything->large_page(m.cpu(), 0xe0000).has_value());
@@ -139,19 +182,20 @@ TEST(MemoryObject, PhysicalRangesNeverShowRam) {
 
 TEST(MemoryObject, EveryAllocationMayFail) {
   TestMachine m;
-  EXPECT_GE(sweep_allocation_failures(m, [&]() -> Status {
-              auto object = MemoryObject::create_anonymous(m.cpu(), m.root(), 3'000'000);
-              if (!object.has_value()) return object.error();
-              for (u64 index : {0u, 1u, 2'999'999u}) {
-                auto page = (*object)->page(m.cpu(), index, Access::write);
-                if (!page.has_value()) return page.error();
-              }
-              return Status::ok;
-            }),
+  EXPECT_GE(sweep_allocation_failures(m,
+                                      [&]() -> Status {
+                                        auto object = MemoryObject::create_anonymous(m.cpu(), m.root(), 3'000'000);
+                                        if (!object.has_value()) return object.error();
+                                        for (u64 index : {0u, 1u, 2'999'999u}) {
+                                          auto page = (*object)->page(m.cpu(), index, Access::write);
+                                          if (!page.has_value()) return page.error();
+                                        }
+                                        return Status::ok;
+                                      }),
             8u);
-  EXPECT_GE(sweep_allocation_failures(
-                m, [&] { return MemoryObject::create_contiguous(m.cpu(), m.root(), 100).status(); }),
-            2u);
+  EXPECT_GE(
+      sweep_allocation_failures(m, [&] { return MemoryObject::create_contiguous(m.cpu(), m.root(), 100).status(); }),
+      2u);
 }
 
 }  // namespace

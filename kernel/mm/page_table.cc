@@ -9,7 +9,9 @@ namespace keel {
 // SAFETY: every address passed here is that of a page table which this tree owns, and RAM is always mapped.
 PageTable::Entry* PageTable::table(PhysAddr address) { return static_cast<Entry*>(phys_to_virt(address)); }
 
-Frame& PageTable::frame_of(Cpu& cpu, const Entry* table) const { return *cpu.machine.frames.frame(virt_to_phys(table)); }
+Frame& PageTable::frame_of(Cpu& cpu, const Entry* table) const {
+  return *cpu.machine.frames.frame(virt_to_phys(table));
+}
 
 Result<void> PageTable::initialise(Cpu& cpu, ResourceGroup& group) {
   FrameAllocator& frames = cpu.machine.frames;

@@ -7,8 +7,8 @@
 //                 (SYSRET would fault in kernel mode on a non-canonical address) are never mapped.
 //              I3 entries for the kernel half are copied from the kernel's root, which has all of them from boot on.
 // Locks        the address space's.
-// Costs        map: one walk, 4 entry reads. unmap and protect skip what is absent table by table; a Budget bounds them.
-// Charges      tables as Resource::frames.
+// Costs        map: one walk, 4 entry reads. unmap and protect skip what is absent table by table; a Budget bounds
+// them. Charges      tables as Resource::frames.
 #pragma once
 
 #include <optional>
@@ -30,7 +30,7 @@ inline constexpr u64 kLargePages = kLargePageSize / kPageSize;
 
 // How much one call may still do before it has to return: about 10 instructions a unit.
 struct Budget {
-  static constexpr i32 kStep = 1024;
+  static constexpr i32 kStep = 512;
   static constexpr i32 kPerPage = 8;
   i32 left = kStep;
   bool spend(i32 units) { return (left -= units) > 0; }

@@ -21,6 +21,8 @@ class TestMachine {
     memory_ = static_cast<char*>(
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (memory_ == MAP_FAILED) __builtin_trap();
+    machine_->cpus[0] = cpu_.get();
+    machine_->cpu_count = 1;
     const PhysRange ram[] = {range(0, bytes)};
     MUST(machine_->frames.initialise(ram, {}));
   }
@@ -32,7 +34,7 @@ class TestMachine {
   PhysRange range(u64 offset, u64 length) const { return {PhysAddr(reinterpret_cast<u64>(memory_) + offset), length}; }
 
   Machine& machine() { return *machine_; }
-  Cpu& cpu() { return machine_->work_cpu(); }
+  Cpu& cpu() { return *cpu_; }
   FrameAllocator& frames() { return machine_->frames; }
   ResourceGroup& root() { return machine_->root_group(); }
 
@@ -52,15 +54,20 @@ class TestMachine {
     settle();
     const auto s = frames().statistics();
     if (frames().check(cpu()) != s.free) __builtin_trap();
-    return {s.free,     s.kernel,
-            s.user,     s.page_table,
-            machine_->heap.bytes_in_use(), root().usage(Resource::frames), root().usage(Resource::kernel_bytes)};
+    return {s.free,
+            s.kernel,
+            s.user,
+            s.page_table,
+            machine_->heap.bytes_in_use(),
+            root().usage(Resource::frames),
+            root().usage(Resource::kernel_bytes)};
   }
 
  private:
   u64 bytes_;
   char* memory_;
   std::unique_ptr<Machine> machine_ = std::make_unique<Machine>();
+  std::unique_ptr<Cpu> cpu_ = std::make_unique<Cpu>(*machine_, 0);
 };
 
 // Runs `body(machine)`, which answers a Status, with the 1st, 2nd, ... allocation failing until it gets through without

@@ -32,7 +32,7 @@ void Log::write(Cpu& cpu, LogLevel level, u64 process, std::string_view text) {
     record.sequence = next_++;
     records_[record.sequence % kRecords] = record;
   }
-  if (console_ && level <= LogLevel::notice) show(cpu, record);
+  if (console_ && level <= LogLevel::info) show(cpu, record);
   // Readers run their call again and find the record.
   while (Thread* reader = waiters_.front()) {
     reader->state.restart_call();

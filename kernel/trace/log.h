@@ -13,7 +13,7 @@
 
 namespace keel {
 
-enum class LogLevel : u8 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };
+enum class LogLevel : u8 { error = 0, warning = 1, info = 2, debug = 3 };
 
 struct LogRecord {
   static constexpr u32 kMaxText = 240;
@@ -49,7 +49,7 @@ class Log {
 // Formats and writes a record of the kernel's own.
 void log_text(Cpu& cpu, LogLevel level, std::string_view text);
 template <class... A>
-void log(Cpu& cpu, LogLevel level, FormatString<std::type_identity_t<A>...> fmt, const A&... arguments) {
+void log_format(Cpu& cpu, LogLevel level, format_detail::FormatString<std::type_identity_t<A>...> fmt, const A&... arguments) {
   char buffer[LogRecord::kMaxText];
   log_text(cpu, level, format_to(buffer, fmt, arguments...));
 }

@@ -19,7 +19,7 @@ def load(name):
 CLASSES = {'process': 'Process', 'thread': 'Thread', 'memory': 'MemoryObject', 'port': 'Port', 'reply': 'Reply',
            'notification': 'Notification', 'wait_set': 'WaitSet', 'timer': 'Timer', 'interrupt': 'Interrupt',
            'interrupt_control': 'InterruptControl', 'io_ports': 'IoPorts', 'dma_domain': 'DmaDomain',
-           'group': 'ResourceGroup', 'scheduling_context': 'SchedulingContext', 'kernel_control': 'KernelControl',
+           'group': 'ResourceGroup', 'kernel_control': 'KernelControl',
            'address_space': 'AddressSpace'}
 
 
@@ -225,7 +225,7 @@ def dispatch_cc(calls, common):
             continue
         out += f'  auto result = {expr};\n  if (!result.has_value()) return result.status();\n'
         for i, r in enumerate(results):
-            value = '*result' if len(results) == 1 else f'result->{r.name}'
+            value = '(*result)' if len(results) == 1 else f'result->{r.name}'
             out += f'  c.set_result({i}, {value}{".value" if r.type == "cap" else ""});\n'
         out += '  return {};\n}\n\n'
     out += '}  // namespace\n\nvoid dispatch_plain(CallContext& c, u32 number) {\n  switch (number) {\n'
@@ -245,7 +245,7 @@ def stubs_h(calls):
                     out += f'inline constexpr u64 {n} = {b:#x};\n'
                 out += '}\n'
     for c in calls:
-        if any(x.type == 'message' for x in c.args + c.results):
+        if c.message or any(r.type == 'message' for r in c.results):
             continue
         results = [r for r in c.results]
         if len(results) > 1:
@@ -353,7 +353,7 @@ def main():
     write(f'{out}/abi/calls.h', calls_h(calls, common))
     write(f'{out}/abi/fuzz_calls.h', fuzz_h(calls))
     write(f'{out}/kernel/syscall/handlers.h', handlers_h(calls))
-    write(f'{out}/kernel/syscall/dispatch.cc', dispatch_cc(calls, common))
+    write(f'{out}/kernel/syscall/dispatch.inc', dispatch_cc(calls, common))
     write(f'{out}/user/runtime/stubs.h', stubs_h(calls))
 
 

@@ -3,13 +3,15 @@
 
 #include "kernel/arch/x86_64/boot_layout.h"
 #include "kernel/arch/x86_64/instructions.h"
+#include "kernel/arch/x86_64/offsets.h"
 #include "kernel/core/machine.h"
 #include "kernel/mm/early.h"
 
 // Laid out by kernel.ld; only their addresses mean something.
 #define HIDDEN [[gnu::visibility("hidden")]]
 extern "C" {
-HIDDEN extern char kernel_image_start[], kernel_text_end[], kernel_rodata_end[], kernel_image_end[], boot_stack_guard[];
+HIDDEN extern char kernel_image_start[], kernel_text_end[], kernel_rodata_end[], kernel_image_end[], boot_stack_guard[],
+    entry_text[];
 }
 
 namespace keel::arch {
@@ -24,6 +26,7 @@ constexpr u64 kDirectMapSize = u64{64} << 40;
 constexpr u32 kLevels = 4;
 
 constinit PhysAddr root_table;
+constinit PhysAddr image_base;
 constinit u64 next_mmio = kMmioWindow;
 constinit u64 next_stack = kStackWindow;
 
@@ -218,7 +221,9 @@ Result<void> initialise_kernel_memory(const BootInfo& boot, EarlyAllocator& earl
   TRY(builder.image(boot.kernel_image));
   TRY(builder.window(kMmioWindow));
   TRY(builder.window(kStackWindow));
+  TRY(builder.window(kEntryWindow));
 
+  image_base = boot.kernel_image.base;
   load_kernel_root();
   direct_map_base = base;
   return Status::ok;
@@ -247,6 +252,21 @@ Result<const void*> map_firmware(Cpu& cpu, ResourceGroup& group, PhysAddr base, 
   const u64 at = TRY(map_in_window(cpu, group, base, bytes, kernel_flags(Protection::read)));
   // SAFETY: just mapped, read-only.
   return reinterpret_cast<const void*>(at);
+}
+
+PhysAddr image_address(const void* symbol) {
+  // SAFETY: an address as a number, for arithmetic only.
+  return image_base + (reinterpret_cast<u64>(symbol) - address_of_symbol(kernel_image_start));
+}
+
+Result<u64> map_entry(Cpu& cpu, ResourceGroup& group, u32 cpu_index, PhysAddr first_cpu_page) {
+  const u64 at = kEntryWindow + u64{cpu_index} * 0x10000;
+  for (u64 page = 0; page < ENTRY_TEXT_BYTES; page += kPageSize) {
+    TRY(map_window_page(cpu, group, at + page, image_address(entry_text + page),
+                        kernel_flags(Protection::read_execute)));
+  }
+  TRY(map_window_page(cpu, group, at + ENTRY_TEXT_BYTES, first_cpu_page, kernel_flags(Protection::read_write)));
+  return at - address_of_symbol(entry_text);
 }
 
 Result<VirtAddr> allocate_stack(Cpu& cpu, ResourceGroup& group, u64 pages) {

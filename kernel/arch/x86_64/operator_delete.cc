@@ -4,3 +4,4 @@
 
 void operator delete(void*) noexcept { __builtin_trap(); }
 void operator delete(void*, std::size_t) noexcept { __builtin_trap(); }
+void operator delete(void*, unsigned long, std::align_val_t) noexcept { __builtin_trap(); }

@@ -14,6 +14,14 @@ void exit_emulator(ExitReason reason) {
   halt_forever();
 }
 
+void reset_machine() {
+  out8(0xcf9, 6);  // PIIX/ICH reset control: hard reset
+  for (u32 i = 0; i < 100'000 && (in8(0x64) & 2) != 0; ++i) {
+  }
+  out8(0x64, 0xfe);  // keyboard controller: pulse the reset line
+  halt_forever();
+}
+
 void halt_forever() {
   for (;;) halt_with_interrupts_off();
 }

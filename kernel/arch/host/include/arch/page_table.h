@@ -1,4 +1,5 @@
-// Fake page tables: entries of our own shape, no TLB. "Physical" addresses are host addresses.
+// Fake page tables: entries of our own shape; a test may watch what would leave the TLB. "Physical" addresses are host
+// addresses.
 #pragma once
 
 #include "base/types.h"
@@ -37,8 +38,20 @@ inline void write_entry(PageEntry* e, PageEntry value) { __atomic_store_n(e, val
 inline constexpr u32 kUserRootEntries = 256;
 inline void copy_kernel_half(PageEntry*) {}
 
+class TlbObserver {
+ public:
+  virtual ~TlbObserver() = default;
+  virtual void invalidated(VirtAddr page) = 0;
+  virtual void invalidated_all() = 0;
+};
+inline thread_local TlbObserver* tlb_observer = nullptr;
+
 inline void load_root(PhysAddr) {}
-inline void invalidate_page(VirtAddr) {}
-inline void invalidate_all() {}
+inline void invalidate_page(VirtAddr at) {
+  if (tlb_observer != nullptr) tlb_observer->invalidated(at);
+}
+inline void invalidate_all() {
+  if (tlb_observer != nullptr) tlb_observer->invalidated_all();
+}
 
 }  // namespace keel::arch

@@ -3,6 +3,7 @@
 //   kDirectMap + slide   all RAM and the firmware's tables, writable, never executable, without the kernel image
 //   kMmioWindow          device registers the kernel itself uses, uncached
 //   kStackWindow         one stack per CPU, each between two guard pages
+//   kEntryWindow         for each CPU the entry code and the first page of its Cpu (entry.S)
 //   kKernelBase + slide  the kernel image: text r-x, rodata r--, data rw-
 //
 // Invariants   I1 all root entries of this half that are ever used exist from initialise_kernel_memory() on and never change, so that
@@ -25,6 +26,7 @@ namespace arch {
 inline constexpr u64 kDirectMap = 0xffff'8000'0000'0000;  // 64 TiB, up to 0xffff'c000'0000'0000
 inline constexpr u64 kStackWindow = 0xffff'e000'0000'0000;
 inline constexpr u64 kMmioWindow = 0xffff'e800'0000'0000;
+inline constexpr u64 kEntryWindow = 0xffff'f000'0000'0000;
 
 // Set once, at boot: 0 while the boot code's identity map is in force.
 extern constinit u64 direct_map_base;
@@ -52,6 +54,12 @@ Result<volatile void*> map_mmio(Cpu& cpu, ResourceGroup& group, PhysAddr base, u
 Result<const void*> map_firmware(Cpu& cpu, ResourceGroup& group, PhysAddr base, u64 bytes);
 // A kernel stack of `pages` between two guard pages; answers its top. Never freed; boot only, one CPU.
 Result<VirtAddr> allocate_stack(Cpu& cpu, ResourceGroup& group, u64 pages);
+
+// Maps the entry code for a CPU and answers how far that is from where the image has it. Boot only.
+// Errors: no_memory, quota_exceeded.
+Result<u64> map_entry(Cpu& cpu, ResourceGroup& group, u32 cpu_index, PhysAddr first_cpu_page);
+// Where a part of the kernel's image lies.
+PhysAddr image_address(const void* symbol);
 
 }  // namespace arch
 

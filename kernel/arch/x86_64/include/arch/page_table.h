@@ -12,7 +12,8 @@ namespace page {
 inline constexpr PageEntry kPresent = 1 << 0;
 inline constexpr PageEntry kWritable = 1 << 1;
 inline constexpr PageEntry kUser = 1 << 2;
-inline constexpr PageEntry kWriteThrough = 1 << 3;  // PAT entry 1, which initialise_cpu_memory() sets to write-combining
+inline constexpr PageEntry kWriteThrough = 1
+                                           << 3;  // PAT entry 1, which initialise_cpu_memory() sets to write-combining
 inline constexpr PageEntry kCacheDisable = 1 << 4;  // with kWriteThrough PAT entry 3: uncached
 inline constexpr PageEntry kAccessed = 1 << 5;
 inline constexpr PageEntry kDirty = 1 << 6;
@@ -42,8 +43,8 @@ constexpr PageEntry leaf_entry(PhysAddr to, MapFlags flags, bool large) {
 constexpr MapFlags flags_of(PageEntry e) {
   const bool write = (e & page::kWritable) != 0;
   const bool execute = (e & page::kNoExecute) == 0;
-  return {.protection = Protection(u8(Access::read) | (write ? u8(Access::write) : 0) |
-                                   (execute ? u8(Access::execute) : 0)),
+  return {.protection =
+              Protection(u8(Access::read) | (write ? u8(Access::write) : 0) | (execute ? u8(Access::execute) : 0)),
           .cache = (e & page::kCacheDisable) != 0   ? CacheMode::uncached
                    : (e & page::kWriteThrough) != 0 ? CacheMode::write_combining
                                                     : CacheMode::write_back,

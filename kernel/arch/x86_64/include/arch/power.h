@@ -13,6 +13,8 @@ enum class ExitReason : u32 {
 
 // Ends the emulator; halts where there is none.
 [[noreturn]] void exit_emulator(ExitReason reason);
+// Resets the machine.
+[[noreturn]] void reset_machine();
 // Stops this CPU with interrupts off.
 [[noreturn]] void halt_forever();
 

@@ -11,13 +11,14 @@ class Machine {
  public:
   Machine() : root_(*this, nullptr) {}
   ResourceGroup& root_group() { return root_; }
-  Cpu& work_cpu() { return boot_cpu; }
+  Cpu& work_cpu() { return *cpus[0]; }
+  Cpu* cpus[kMaxCpus] = {};
+  u32 cpu_count = 0;
   u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }
   CapSlot* empty_chunk() { return nullptr; }
   FrameAllocator frames;
   KernelHeap heap;
   FaultInjector faults;
-  Cpu boot_cpu{*this, 0};
  private:
   Atomic<u64> next_id_{1};
   ResourceGroup root_;

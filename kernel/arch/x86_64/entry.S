@@ -1,0 +1,204 @@
+# Where user mode enters the kernel, and where it leaves.
+#
+# This text is mapped once more for each CPU, directly followed by the first page of that CPU's Cpu object. So entry_cpu,
+# addressed relative to the instruction pointer, is the running CPU's own, and there is no swapgs (ADR 3). The code is
+# therefore position independent in the strong sense: it reaches the rest of the kernel only through pointers in Cpu.
+#
+# SAFETY: runs with interrupts off; each path uses only the thread's state, the CPU's stack and the registers named.
+#include "kernel/arch/x86_64/offsets.h"
+
+    .section .text.entry, "ax", @progbits
+    .balign 4096
+    .globl entry_text
+entry_text:
+
+# SYSCALL: rax = call and descriptor, rdi = capability, words in rsi rdx r8 r9 r12-r15; rcx = return address, r11 = flags.
+# Goes to the call's path with r10 = thread, r11 = cpu and everything else as it was, but for rbx (call number) and rcx.
+    .globl entry_system_call
+entry_system_call:
+    movq entry_cpu+CPU_CURRENT(%rip), %r10
+    movq %rcx, T_RIP(%r10)
+    movq %rsp, T_RSP(%r10)
+    movq %rbx, T_RBX(%r10)
+    movq %rbp, T_RBP(%r10)
+    movq entry_cpu+CPU_SELF(%rip), %r11
+    movq CPU_STACK(%r11), %rsp
+    movzbl %al, %ebx
+    jmpq *CPU_DISPATCH(%r11,%rbx,8)
+
+# The path of every call that has none of its own.
+    .globl entry_slow_call
+entry_slow_call:
+    movq CPU_CURRENT(%r11), %r10
+    movq %rax, T_RAX(%r10)
+    movq %rdi, T_RDI(%r10)
+    movq %rsi, T_WORD0+0(%r10)
+    movq %rdx, T_WORD0+8(%r10)
+    movq %r8, T_WORD0+16(%r10)
+    movq %r9, T_WORD0+24(%r10)
+    movq %r12, T_WORD0+32(%r10)
+    movq %r13, T_WORD0+40(%r10)
+    movq %r14, T_WORD0+48(%r10)
+    movq %r15, T_WORD0+56(%r10)
+    movq %r11, %rbx
+    movq %r11, %rdi
+    xorl %ebp, %ebp
+    callq *CPU_ENTER_SYSTEM_CALL(%r11)
+
+# rax = thread or null, rbx = cpu
+    .globl entry_resume
+entry_resume:
+    testq %rax, %rax
+    jz idle
+    movq %rax, %r10
+    cmpq $0, T_RESUME(%r10)
+    jne resume_interrupted
+    movq T_RDI(%r10), %rdi
+    movq T_WORD0+0(%r10), %rsi
+    movq T_WORD0+8(%r10), %rdx
+    movq T_WORD0+16(%r10), %r8
+    movq T_WORD0+24(%r10), %r9
+    movq T_WORD0+32(%r10), %r12
+    movq T_WORD0+40(%r10), %r13
+    movq T_WORD0+48(%r10), %r14
+    movq T_WORD0+56(%r10), %r15
+    movq T_RAX(%r10), %rax
+    movq %r10, %rcx
+
+# The end of the fast paths: rcx = thread, the message in its registers.
+    .globl entry_fast_exit
+entry_fast_exit:
+    movq T_RBX(%rcx), %rbx
+    movq T_RBP(%rcx), %rbp
+    movq T_RSP(%rcx), %rsp
+    movq T_RIP(%rcx), %rcx
+    movl $USER_FLAGS, %r11d
+    xorl %r10d, %r10d
+    sysretq
+
+resume_interrupted:
+    movq $0, T_RESUME(%r10)
+    movq CPU_STACK(%rbx), %rsp
+    pushq $USER_DATA
+    pushq T_RSP(%r10)
+    pushq T_RFLAGS(%r10)
+    pushq $USER_CODE
+    pushq T_RIP(%r10)
+    movq T_RAX(%r10), %rax
+    movq T_RDI(%r10), %rdi
+    movq T_WORD0+0(%r10), %rsi
+    movq T_WORD0+8(%r10), %rdx
+    movq T_WORD0+16(%r10), %r8
+    movq T_WORD0+24(%r10), %r9
+    movq T_WORD0+32(%r10), %r12
+    movq T_WORD0+40(%r10), %r13
+    movq T_WORD0+48(%r10), %r14
+    movq T_WORD0+56(%r10), %r15
+    movq T_RBX(%r10), %rbx
+    movq T_RBP(%r10), %rbp
+    movq T_RCX(%r10), %rcx
+    movq T_R11(%r10), %r11
+    movq T_R10(%r10), %r10
+    iretq
+
+idle:
+    movq CPU_STACK(%rbx), %rsp
+1:  sti
+    hlt
+    cli
+    jmp 1b
+
+# Every interrupt and exception arrives here with: vector, error code, rip, cs, rflags, rsp, ss on its stack.
+trap:
+    testb $3, 24(%rsp)
+    jz trap_in_kernel
+    pushq %r10
+    movq entry_cpu+CPU_CURRENT(%rip), %r10
+    movq %rax, T_RAX(%r10)
+    movq %rdi, T_RDI(%r10)
+    movq %rsi, T_WORD0+0(%r10)
+    movq %rdx, T_WORD0+8(%r10)
+    movq %r8, T_WORD0+16(%r10)
+    movq %r9, T_WORD0+24(%r10)
+    movq %r12, T_WORD0+32(%r10)
+    movq %r13, T_WORD0+40(%r10)
+    movq %r14, T_WORD0+48(%r10)
+    movq %r15, T_WORD0+56(%r10)
+    movq %rbx, T_RBX(%r10)
+    movq %rbp, T_RBP(%r10)
+    movq %rcx, T_RCX(%r10)
+    movq %r11, T_R11(%r10)
+    popq T_R10(%r10)
+    movq 16(%rsp), %rax
+    movq %rax, T_RIP(%r10)
+    movq 32(%rsp), %rax
+    movq %rax, T_RFLAGS(%r10)
+    movq 40(%rsp), %rax
+    movq %rax, T_RSP(%r10)
+    movq $1, T_RESUME(%r10)
+trap_handle:
+    movq entry_cpu+CPU_SELF(%rip), %rbx
+    movq (%rsp), %rsi
+    movq 8(%rsp), %rdx
+    movq CPU_STACK(%rbx), %rsp
+    pushq $2                  /* flags: user mode may have set alignment check (which lifts SMAP) or direction */
+    popfq
+    movq %rbx, %rdi
+    xorl %ebp, %ebp
+    callq *CPU_ENTER_TRAP(%rbx)
+    jmp entry_resume
+
+# In kernel mode interrupts are let in only while idle; anything else is a bug, but for two: a debug exception that was
+# pending across SYSCALL, which is dropped.
+trap_in_kernel:
+    cmpq $1, (%rsp)
+    je trap_dropped
+    cmpq $32, (%rsp)
+    jb trap_panic
+    cmpq $0, entry_cpu+CPU_CURRENT(%rip)
+    je trap_handle
+trap_panic:
+    pushq %r15
+    pushq %r14
+    pushq %r13
+    pushq %r12
+    pushq %r11
+    pushq %r10
+    pushq %r9
+    pushq %r8
+    pushq %rbp
+    pushq %rdi
+    pushq %rsi
+    pushq %rdx
+    pushq %rcx
+    pushq %rbx
+    pushq %rax
+    movq entry_cpu+CPU_SELF(%rip), %rdi
+    movq %rsp, %rsi
+    andq $-16, %rsp
+    cld
+    callq *CPU_ENTER_PANIC(%rdi)
+    ud2
+trap_dropped:
+    addq $16, %rsp
+    iretq
+
+# One stub of 16 bytes per vector. Vectors whose exceptions push an error code push none here.
+    .balign 16
+    .globl entry_vectors
+entry_vectors:
+    .set vector, 0
+    .rept 256
+    .balign 16
+    .if (vector == 8) || (vector == 10) || (vector == 11) || (vector == 12) || (vector == 13) || (vector == 14) || (vector == 17) || (vector == 21)
+    .else
+    pushq $0
+    .endif
+    pushq $vector
+    jmp trap
+    .set vector, vector + 1
+    .endr
+    .globl entry_text_end
+entry_text_end:
+
+    .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,26 @@
+// Start-up of the machine that the kernel runs on; each is called once, in this order.
+#pragma once
+
+#include "base/result.h"
+#include "kernel/core/boot_info.h"
+
+namespace keel {
+class Cpu;
+class Machine;
+class Thread;
+}  // namespace keel
+
+namespace keel::arch {
+
+// Storage for the machine and its boot CPU is part of the kernel's image; this constructs them there.
+Machine& make_machine();
+Cpu& make_boot_cpu(Machine& machine);
+// Stacks, descriptor tables, entry points, vector state. Errors: no_memory, not_supported.
+Result<void> initialise_boot_processor(Cpu& cpu);
+// Finds the interrupt controllers and clocks in the ACPI tables, masks all lines, calibrates the timers and sets the
+// machine's clock. Errors: not_found (no interrupt table), no_memory, not_supported (nothing to calibrate against).
+Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot);
+// Runs the thread, or idles when it is null; never returns.
+[[noreturn]] void run(Cpu& cpu, Thread* first);
+
+}  // namespace keel::arch

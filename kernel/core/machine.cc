@@ -1,0 +1,46 @@
+#include "kernel/core/machine.h"
+
+#include <arch/memory.h>
+
+#include "kernel/mm/address_space.h"
+
+namespace keel {
+
+Machine::Machine()
+    : root_group_(*this, nullptr),
+      interrupt_control_(root_group_),
+      io_ports_(root_group_),
+      kernel_control_(root_group_) {}
+
+Result<void> Machine::initialise(Cpu& boot_cpu) {
+  // The time page is a frame of its own, so that it can be mapped into processes.
+  Frame* frame = TRY(frames.allocate(boot_cpu, root_group_, 0, FrameUse::user));
+  time_page_address = frames.address(frame);
+  time_page = new (phys_to_virt(time_page_address)) TimePage();
+  return {};
+}
+
+void Machine::attach(Cpu& cpu) {
+  cpus[cpu.index] = &cpu;
+  ++cpu_count;
+}
+
+void Machine::add_process(Cpu& cpu, Process& process) {
+  LockGuard guard(cpu, lock_);
+  processes_.insert(process);
+  process_count_.fetch_add(1, kRelaxed);
+}
+
+void Machine::remove_process(Cpu& cpu, Process& process) {
+  LockGuard guard(cpu, lock_);
+  if (!process.list_hook.linked()) return;
+  processes_.erase(process);
+  process_count_.fetch_sub(1, kRelaxed);
+}
+
+Process* Machine::next_process(Cpu& cpu, u64 after) {
+  LockGuard guard(cpu, lock_);
+  return processes_.lower_bound(after + 1);
+}
+
+}  // namespace keel

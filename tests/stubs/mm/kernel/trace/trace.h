@@ -1,4 +1,0 @@
-#pragma once
-namespace keel {
-class TraceRing {};
-}  // namespace keel
