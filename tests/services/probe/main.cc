@@ -41,14 +41,17 @@ Entry find(const ManagerClient& manager, std::string_view name) {
   }
 }
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 void test_messages(const ConsoleClient& victim) {
   const Result<ConsoleSizeResult> size = victim.size();
   check(size.has_value() && size->columns == 1, "a call is answered");
   check(ConsoleClient::connect(victim.port()).has_value(), "the versions agree");
-  check(wire::hello(victim.port(), wire::header(kConsoleInterface, 9, 0), kForever).status() == Status::version_mismatch,
-        "another version is refused");
+  check(
+      wire::hello(victim.port(), wire::header(kConsoleInterface, 9, 0), kForever).status() == Status::version_mismatch,
+      "another version is refused");
   std::string text(3776, 'x');
   check(victim.write(bytes_of(text)).has_value(), "a message of the largest size arrives");
   std::string back;
@@ -113,15 +116,14 @@ void test_spawn() {
   if (!file.has_value()) return check(false, "the program is in the archive");
   const std::string_view arguments[] = {"42"};
   const char* what = "?";
-  const Result<Child> child =
-      spawn_process({.name = "child",
-                     .image = file->data,
-                     .image_memory = find_capability("initrd"),
-                     .image_offset = static_cast<u64>(file->data.data() - initrd->data()),
-                     .arguments = arguments,
-                     .grants = {},
-                     .group = self().group},
-                    &what);
+  const Result<Child> child = spawn_process({.name = "child",
+                                             .image = file->data,
+                                             .image_memory = find_capability("initrd"),
+                                             .image_offset = static_cast<u64>(file->data.data() - initrd->data()),
+                                             .arguments = arguments,
+                                             .grants = {},
+                                             .group = self().group},
+                                            &what);
   if (!child.has_value()) log_notice("# {}: {}", what, child.error());
   const Result<u64> status = child.has_value() ? sys::process_wait(child->process.get(), after(kSecond)) : 0;
   check(status.has_value() && *status == 42, "a child runs and ends with its status");
@@ -182,7 +184,8 @@ void test_manager_restart(const ConsoleClient& victim, const ManagerClient& mana
     sleep_until(after(10 * kMillisecond));
   }
   check(answered, "the manager answers through its own death");
-  check(find(manager, "victim").value.pid == pid && find(manager, "probe").value.pid == own, "running services are kept");
+  check(find(manager, "victim").value.pid == pid && find(manager, "probe").value.pid == own,
+        "running services are kept");
   check(victim.set_foreground(find_capability("events"), 3).status() == Status::peer_died, "the victim dies again");
   const Result<ConsoleSizeResult> size = victim.size(after(5 * kSecond));
   check(size.has_value() && size->columns == 5, "and the new manager replaces it");

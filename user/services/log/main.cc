@@ -1,5 +1,5 @@
-// The log service: lets others read the kernel's log, one record per call, without authority over the kernel. Stateless:
-// the records are the kernel's.
+// The log service: lets others read the kernel's log, one record per call, without authority over the kernel.
+// Stateless: the records are the kernel's.
 #include <cstring>
 
 #include "idl/log.h"
