@@ -17,7 +17,9 @@ constexpr u64 kPlainWords = kRegisterWords;
 // The slot that an index names if it is live and a port with these rights; null for everything else.
 [[gnu::always_inline]] inline CapSlot* find_port(const Thread& thread, u64 index, Rights needed) {
   const u32 low = u32(index);
-  const u32 chunk = low >> 12 & (CapSpace::kChunks - 1);  // masked, not checked: also under speculation inside the table
+  const u32 chunk =
+      low >> 12 & (CapSpace::kChunks - 1);  // masked, not checked: also under speculation inside the table
+  // SAFETY: a chunk is kSlotsPerChunk slots of 32 bytes; the masked offset is a multiple of 32 inside it.
   auto* slot = reinterpret_cast<CapSlot*>(reinterpret_cast<char*>(thread.directory[chunk]) + (low & 0xfe0));
   const u64 header = slot->header.load(kRelaxed);  // same CPU, interrupts off: nobody clears it meanwhile
   constexpr u64 kUnused = 0xffe0001f;              // bits of an index that are no part of it

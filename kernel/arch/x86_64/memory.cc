@@ -71,6 +71,7 @@ void set_cr4(u64 bits) {
   asm volatile("mov %%cr4, %0" : "=r"(value));
   asm volatile("mov %0, %%cr4" : : "r"(value | bits) : "memory");
 }
+// SAFETY: as above.
 u64 get_msr(u32 msr) {
   u32 low, high;
   asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));

@@ -15,9 +15,9 @@ struct alignas(64) InitialVectorState {
 };
 extern "C" [[gnu::visibility("hidden")]] const InitialVectorState initial_vector_area;
 
-// Puts the next thread's FS base and, when it lives elsewhere, its address space into the CPU. Vector state and GS base do
-// not survive a message: between processes they are reset.
-// SAFETY: the thread is about to run, its address space is alive, and the kernel half is the same in all.
+// Puts the next thread's FS base and, when it lives elsewhere, its address space into the CPU. Vector state and GS base
+// do not survive a message: between processes they are reset. SAFETY (all of this file): the thread is about to run,
+// its address space is alive, and the kernel half is the same in all.
 [[gnu::always_inline]] inline void fast_switch(Cpu& cpu, Thread& from, Thread& to) {
   cpu.loaded = &to;
   asm volatile("rdfsbase %0" : "=r"(from.state.fs_base));
