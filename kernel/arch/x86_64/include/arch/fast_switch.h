@@ -27,7 +27,7 @@ extern "C" [[gnu::visibility("hidden")]] const InitialVectorState initial_vector
   cpu.space = space;  // published before the switch, so that a flush on another CPU finds us
   asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
   asm volatile("wrgsbase %0" : : "r"(u64{0}));
-  asm volatile("xrstorq (%0)" : : "r"(&initial_vector_area), "a"(7), "d"(0) : "memory");
+  asm volatile("xrstorq %0" : : "m"(initial_vector_area), "a"(7), "d"(0) : "memory");
 }
 
 }  // namespace keel::arch
