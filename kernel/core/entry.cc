@@ -14,7 +14,7 @@
 namespace keel {
 namespace {
 
-constexpr u32 kWorkSteps = 4;      // per entry: law 3 and docs/invariants.md, "bounded work"
+constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
 
 // What the current thread may do next: run on, or be replaced.
@@ -88,7 +88,7 @@ void report_crash(Cpu& cpu, const Thread& t, const char* what) {
   u32 length = 0;
   while (length < sizeof(p.name().text) && p.name().text[length] != 0) ++length;
   log_format(cpu, LogLevel::info, "crash: {} (pid {}): {} at address {:#x} by the instruction at {:#x}, stack {:#x}",
-      std::string_view(p.name().text, length), p.id(), what, t.fault.address, t.state.rip, t.state.rsp);
+             std::string_view(p.name().text, length), p.id(), what, t.fault.address, t.state.rip, t.state.rsp);
 }
 
 const char* describe(const FaultRecord& fault) {
@@ -96,15 +96,24 @@ const char* describe(const FaultRecord& fault) {
     case FaultKind::page:
       if ((fault.detail & 16) != 0) return "execution of memory that is not code";
       return (fault.detail & 2) != 0 ? "bad write" : "bad read";
-    case FaultKind::divide: return "division error";
-    case FaultKind::breakpoint: return "breakpoint";
-    case FaultKind::illegal_instruction: return "illegal instruction";
-    case FaultKind::protection: return "protection violation";
-    case FaultKind::floating_point: return "floating-point error";
-    case FaultKind::alignment: return "misaligned access";
-    case FaultKind::debug: return "debug exception";
-    case FaultKind::stack: return "bad stack";
-    case FaultKind::other: return "exception";
+    case FaultKind::divide:
+      return "division error";
+    case FaultKind::breakpoint:
+      return "breakpoint";
+    case FaultKind::illegal_instruction:
+      return "illegal instruction";
+    case FaultKind::protection:
+      return "protection violation";
+    case FaultKind::floating_point:
+      return "floating-point error";
+    case FaultKind::alignment:
+      return "misaligned access";
+    case FaultKind::debug:
+      return "debug exception";
+    case FaultKind::stack:
+      return "bad stack";
+    case FaultKind::other:
+      return "exception";
   }
   return "exception";
 }

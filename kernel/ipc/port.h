@@ -1,7 +1,8 @@
 // Port: where messages are sent to and received from. It outlives its servers: calls that a dead server had taken fail,
 // calls that are still queued wait for the successor, and badges go on to mean the same.
 //
-// Invariants   I1 a thread in receiver_ means that backlog_ is 0; threads in more_receivers_, that receiver_ is not null.
+// Invariants   I1 a thread in receiver_ means that backlog_ is 0; threads in more_receivers_, that receiver_ is not
+// null.
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
 // Locks        none: a port belongs to its home CPU, as its waiting threads do; other CPUs ask by mailbox.

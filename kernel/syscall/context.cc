@@ -13,8 +13,10 @@ void CallContext::dispatch() {
     case Call::reply_receive:
     case Call::receive:
     case Call::notification_signal:
-    case Call::yield: return finish(run_message_call(Call(number)));
-    default: return dispatch_plain(*this, number);
+    case Call::yield:
+      return finish(run_message_call(Call(number)));
+    default:
+      return dispatch_plain(*this, number);
   }
 }
 

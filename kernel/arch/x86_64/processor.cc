@@ -4,10 +4,10 @@
 #include <arch/fast_switch.h>
 #include <arch/memory.h>
 
+#include "abi/calls.h"
 #include "kernel/arch/x86_64/instructions.h"
 #include "kernel/arch/x86_64/offsets.h"
 #include "kernel/core/entry.h"
-#include "abi/calls.h"
 #include "kernel/core/machine.h"
 #include "kernel/ipc/fast.h"
 #include "kernel/mm/address_space.h"
@@ -93,6 +93,7 @@ void load_tables(const Tables& t, const IdtEntry* idt) {
   asm volatile("lgdt %0" : : "m"(gdt));
   asm volatile("lidt %0" : : "m"(interrupts));
   asm volatile("ltr %w0" : : "r"(TASK_STATE));
+  // SAFETY: as above; the far return loads the code segment.
   asm volatile(
       "pushq %0\n leaq 1f(%%rip), %%rax\n pushq %%rax\n lretq\n1:\n"
       "movl %1, %%eax\n movl %%eax, %%ss\n xorl %%eax, %%eax\n movl %%eax, %%ds\n movl %%eax, %%es\n"
@@ -121,20 +122,35 @@ Result<void> enable_vector_state() {
 
 Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
   switch (vector) {
-    case 0: return enter_exception(cpu, FaultKind::divide, error);
-    case 1: return enter_exception(cpu, FaultKind::debug, error);
-    case 3: return enter_exception(cpu, FaultKind::breakpoint, error);
-    case 6: return enter_exception(cpu, FaultKind::illegal_instruction, error);
-    case 12: return enter_exception(cpu, FaultKind::stack, error);
-    case 13: return enter_exception(cpu, FaultKind::protection, error);
-    case 14: return enter_page_fault(cpu, read_cr2(), error);
+    case 0:
+      return enter_exception(cpu, FaultKind::divide, error);
+    case 1:
+      return enter_exception(cpu, FaultKind::debug, error);
+    case 3:
+      return enter_exception(cpu, FaultKind::breakpoint, error);
+    case 6:
+      return enter_exception(cpu, FaultKind::illegal_instruction, error);
+    case 12:
+      return enter_exception(cpu, FaultKind::stack, error);
+    case 13:
+      return enter_exception(cpu, FaultKind::protection, error);
+    case 14:
+      return enter_page_fault(cpu, read_cr2(), error);
     case 16:
-    case 19: return enter_exception(cpu, FaultKind::floating_point, error);
-    case 17: return enter_exception(cpu, FaultKind::alignment, error);
-    case kTimerVector: end_of_interrupt(); return enter_timer(cpu);
-    case kSelfVector: end_of_interrupt(); return enter_self_interrupt(cpu);
-    case kSpuriousVector: return enter_self_interrupt(cpu);
-    default: break;
+    case 19:
+      return enter_exception(cpu, FaultKind::floating_point, error);
+    case 17:
+      return enter_exception(cpu, FaultKind::alignment, error);
+    case kTimerVector:
+      end_of_interrupt();
+      return enter_timer(cpu);
+    case kSelfVector:
+      end_of_interrupt();
+      return enter_self_interrupt(cpu);
+    case kSpuriousVector:
+      return enter_self_interrupt(cpu);
+    default:
+      break;
   }
   if (vector < 32) return enter_exception(cpu, FaultKind::other, vector);
   end_of_interrupt();

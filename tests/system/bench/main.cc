@@ -68,7 +68,8 @@ template <u32 Words>
   register u64 r15 asm("r15") = 0;
   u64 rsi = 0, rdx = 0;
   asm volatile("syscall"
-               : "+a"(status), "+D"(port), "+S"(rsi), "+d"(rdx), "+r"(r8), "+r"(r9), "+r"(r12), "+r"(r13), "+r"(r14), "+r"(r15)
+               : "+a"(status), "+D"(port), "+S"(rsi), "+d"(rdx), "+r"(r8), "+r"(r9), "+r"(r12), "+r"(r13), "+r"(r14),
+                 "+r"(r15)
                :
                : "rcx", "r10", "r11", "memory");
   return status;
@@ -113,8 +114,8 @@ bench_exit_end:
     .text
 )");
 extern "C" {
-[[gnu::visibility("hidden")]] extern const char bench_server[], bench_server_end[], bench_waiter[], bench_waiter_end[], bench_yielder[],
-    bench_yielder_end[], bench_exit[], bench_exit_end[];
+[[gnu::visibility("hidden")]] extern const char bench_server[], bench_server_end[], bench_waiter[], bench_waiter_end[],
+    bench_yielder[], bench_yielder_end[], bench_exit[], bench_exit_end[];
 }
 
 void need(Status status, const char* what) {
@@ -157,7 +158,9 @@ Child make_child(const char* code, const char* end, u64 level, bool own_process)
   c.thread = need(sys::thread_create(c.process, level), "thread_create").thread;
   return c;
 }
-void start(const Child& c, u64 a, u64 b) { need(sys::thread_start(c.thread, c.entry, c.stack, a, b).status(), "thread_start"); }
+void start(const Child& c, u64 a, u64 b) {
+  need(sys::thread_start(c.thread, c.entry, c.stack, a, b).status(), "thread_start");
+}
 
 // A server in a child; answers the call operation word.
 CapIndex make_server(bool own_process, u32 words, Child* child) {
@@ -190,10 +193,12 @@ void bench_ipc_cap() {
   for (u32 i = 0; i < 4500; ++i) copies.push_back(need(sys::cap_derive(thing, 0x3f, 0), "derive"));
   u32 next = 0;
   u64 operation = 33 | Descriptor::make(0, 1, 1);
-  report("ipc_rt_cross_1cap", median([&] {
-           message_page().capabilities[0] = copies[next++].value;
-           raw_call<0>(operation, port.value);
-         }, 4000, 400));
+  report("ipc_rt_cross_1cap", median(
+                                  [&] {
+                                    message_page().capabilities[0] = copies[next++].value;
+                                    raw_call<0>(operation, port.value);
+                                  },
+                                  4000, 400));
   need(sys::process_kill(child.process, 0).status(), "kill");
 }
 
@@ -237,35 +242,41 @@ int main() {
     need(sys::cap_revoke(lonely).status(), "revoke");
     report("cap_revoke_each", (rdtsc() - before) / made.size());
   }
-  report("process_create_exit", median([] {
-           Child c = make_child(bench_exit, bench_exit_end, kNormalLevel + 4, true);
-           start(c, 0, 0);
-           (void)sys::process_wait(c.process, kForever);
-           (void)sys::cap_delete(c.thread);
-           (void)sys::cap_delete(c.space);
-           (void)sys::cap_delete(c.process);
-         }, 200, 20));
+  report("process_create_exit", median(
+                                    [] {
+                                      Child c = make_child(bench_exit, bench_exit_end, kNormalLevel + 4, true);
+                                      start(c, 0, 0);
+                                      (void)sys::process_wait(c.process, kForever);
+                                      (void)sys::cap_delete(c.thread);
+                                      (void)sys::cap_delete(c.space);
+                                      (void)sys::cap_delete(c.process);
+                                    },
+                                    200, 20));
   {
     constexpr u64 kPages = 2048;
     CapIndex memory = need(sys::memory_create(self().group, kPages, 0), "memory");
     u64 at = need(sys::space_map(self().space, memory.value, 0, kPages, 3, 0), "map");
     u64 next = at;
-    report("fault_anon_write", median([&] {
-             *reinterpret_cast<volatile u64*>(next) = 1;
-             next += kPageSize;
-           }, 1800, 200));
+    report("fault_anon_write", median(
+                                   [&] {
+                                     *reinterpret_cast<volatile u64*>(next) = 1;
+                                     next += kPageSize;
+                                   },
+                                   1800, 200));
     need(sys::space_unmap(self().space, at, kPages * kPageSize).status(), "unmap");
     for (u64 pages : {u64{1}, u64{64}, u64{1024}}) {
       char name[40];
       format_to(name, "map_touch_unmap_{}", pages);
       name[16 + (pages == 1 ? 1 : pages == 64 ? 2 : 4)] = 0;
-      report(name, median([&] {
-               CapIndex m = *sys::memory_create(self().group, pages, 0);
-               u64 a = *sys::space_map(self().space, m.value, 0, pages, 3, 0);
-               for (u64 i = 0; i < pages; ++i) *reinterpret_cast<volatile u64*>(a + i * kPageSize) = 1;
-               (void)sys::space_unmap(self().space, a, pages * kPageSize);
-               (void)sys::cap_delete(m);
-             }, 20, 4));
+      report(name, median(
+                       [&] {
+                         CapIndex m = *sys::memory_create(self().group, pages, 0);
+                         u64 a = *sys::space_map(self().space, m.value, 0, pages, 3, 0);
+                         for (u64 i = 0; i < pages; ++i) *reinterpret_cast<volatile u64*>(a + i * kPageSize) = 1;
+                         (void)sys::space_unmap(self().space, a, pages * kPageSize);
+                         (void)sys::cap_delete(m);
+                       },
+                       20, 4));
     }
   }
   say("bench done");
