@@ -11,6 +11,7 @@
 
 #include "abi/calls.h"
 #include "kernel/core/entry.h"
+#include "kernel/ipc/fast.h"
 #include "kernel/mm/test_machine.h"
 #include "kernel/syscall/objects.h"
 
@@ -144,8 +145,17 @@ class TestKernel {
   // The thread, which is ready or running, makes the call in its registers.
   void enter_once(Thread& t) {
     make_current(t);
-    enter_system_call(cpu());
+    const auto& s = t.state;
+    const auto& w = s.word;
+    if (fast && (s.rax & 0xff) == u64(Call::call)) {
+      fast_call(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
+    } else if (fast && (s.rax & 0xff) == u64(Call::reply_receive)) {
+      fast_reply_receive(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
+    } else {
+      enter_system_call(cpu());
+    }
   }
+  bool fast = false;  // calls that have a fast path take it
   // Makes a ready thread the one that runs; whoever ran is ready again.
   void make_current(Thread& t) {
     if (cpu().current == &t) return;
