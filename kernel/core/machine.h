@@ -39,6 +39,9 @@ class Machine {
   InterruptTable interrupts;
 
   ResourceGroup& root_group() { return root_group_; }
+  InterruptControl& interrupt_control() { return interrupt_control_; }
+  IoPorts& io_ports() { return io_ports_; }
+  KernelControl& kernel_control() { return kernel_control_; }
   Cpu* cpus[kMaxCpus] = {};
   u32 cpu_count = 0;     // that run
   u32 present_cpus = 1;  // that the firmware reports
