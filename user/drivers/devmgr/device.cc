@@ -183,7 +183,9 @@ Result<DeviceInterruptReply> Device::line_interrupt() {
 
 Result<GivenCap> Device::domain_for_driver() {
   if (!domain_) return Status::bad_state;
-  return GivenCap(TRY(derive(domain_.get(), kShare | rights::dma_domain::map)));
+  constexpr Rights kGiven = kShare | rights::dma_domain::map;
+  if (!drivers_domain_) drivers_domain_ = TRY(derive(domain_.get(), kGiven | rights::revoke));
+  return GivenCap(TRY(derive(drivers_domain_.get(), kGiven)));
 }
 
 Result<u32> Device::config_read(u32 offset, u32 width) {
@@ -275,6 +277,7 @@ void Device::take_back() {
     if (interrupt) static_cast<void>(sys::cap_revoke(interrupt.get()));
     interrupt.reset();
   }
+  if (drivers_domain_) static_cast<void>(sys::cap_revoke(drivers_domain_.get()));
 }
 
 }  // namespace keel::devmgr

@@ -8,7 +8,8 @@
 #pragma once
 
 #include <array>
-#include <vector>
+#include <memory>
+#include <span>
 
 #include "idl/device.h"
 #include "user/drivers/devmgr/hardware.h"
@@ -83,6 +84,7 @@ class Device {
   std::array<Cap, pci::kBars> bars_;
   std::array<Cap, kMaxInterrupts> interrupts_;  // of messages; [0] also of the line
   Cap domain_;
+  Cap drivers_domain_;  // a child, the parent of what drivers got: the keeper's copy is not to be revoked with theirs
   PhysicalWindow msix_table_;
   bool has_table_ = false;
 };
