@@ -42,6 +42,7 @@ class CpioArchive {
   Result<CpioEntry> find(std::string_view path) const;
 
   usize entry_count() const { return count_; }
+  std::span<const std::byte> bytes() const { return archive_; }
 
   class Iterator {
    public:

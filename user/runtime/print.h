@@ -7,7 +7,8 @@
 
 namespace keel {
 
-enum class LogLevel : u64 { error = 0, warning = 1, info = 2, debug = 3 };
+// The kernel shows records up to notice on its console while it owns one.
+enum class LogLevel : u64 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };
 
 inline constexpr usize kMaxLogBytes = 240;
 inline constexpr usize kMaxPrintBytes = 1024;
@@ -21,6 +22,10 @@ template <class... Args>
 void log(LogLevel level, format_detail::FormatString<std::type_identity_t<Args>...> string, const Args&... args) {
   char line[kMaxLogBytes];
   log_text(level, format_to(line, string, args...));
+}
+template <class... Args>
+void log_notice(format_detail::FormatString<std::type_identity_t<Args>...> string, const Args&... args) {
+  log(LogLevel::notice, string, args...);
 }
 template <class... Args>
 void log_info(format_detail::FormatString<std::type_identity_t<Args>...> string, const Args&... args) {

@@ -13,11 +13,6 @@ namespace {
 
 constexpr u64 kExitPortLost = 254;
 
-struct SavedPage {
-  u64 words[kMaxMessageWords];
-  u64 capabilities[kMaxMessageCaps];
-};
-
 }  // namespace
 
 void delete_moved(const Message& sent, const u64 (&given)[kMaxMessageCaps]) {
@@ -82,7 +77,8 @@ Task<void> ServiceLoop::heartbeat(CapIndex manager, u64 period_ns) {
 
 Status ServiceLoop::run_once() {
   expire();
-  run_ready();
+  if (replying_ && !ready_.empty()) reply_first();
+  if (!replying_) run_ready();
   Message message;
   u64 given[kMaxMessageCaps] = {};
   const bool replied = replying_;
@@ -90,12 +86,21 @@ Status ServiceLoop::run_once() {
     message = reply_;
     std::copy_n(message_page().capabilities, reply_.cap_count, given);
   }
-  message.deadline = timers_.empty() ? kForever : timers_.front()->deadline;
+  message.deadline = !ready_.empty() ? kPoll : timers_.empty() ? kForever : timers_.front()->deadline;
   replying_ = false;
   const Status status = replied ? ipc::reply_receive(port_, message) : ipc::receive(port_, message);
   if (replied) delete_moved(reply_, given);
   if (status == Status::ok) handle(message);
   return status;
+}
+
+// Coroutines may call other services, even the one that waits for this reply: it goes out before they run. Without a
+// Reply object for that they wait for the next round.
+void ServiceLoop::reply_first() {
+  const Result<CapIndex> reply = take_reply();
+  if (!reply.has_value()) return;
+  send_reply(*reply, reply_);
+  replying_ = false;
 }
 
 void ServiceLoop::handle(const Message& received) {
@@ -146,10 +151,8 @@ Result<CapIndex> ServiceLoop::take_reply() {
 }
 
 void ServiceLoop::send_reply(CapIndex reply, const Message& message) {
-  u64 given[kMaxMessageCaps] = {};
-  std::copy_n(message_page().capabilities, message.cap_count, given);
   static_cast<void>(ipc::reply_send(reply, message));  // Cancelled: the caller gave up, which is its right
-  delete_moved(message, given);
+  delete_moved(message, message_page().capabilities);
   free_replies_.push_back(reply);
 }
 
@@ -182,19 +185,7 @@ void ServiceLoop::expire() {
 }
 
 void ServiceLoop::run_ready() {
-  if (ready_.empty()) return;
-  // A reply that waits to be sent is partly in the message page, which coroutines may use.
-  SavedPage saved;
-  const bool save = replying_ && (reply_.word_count > kRegisterWords || reply_.cap_count != 0);
-  if (save) {
-    std::copy_n(message_page().words, reply_.word_count, saved.words);
-    std::copy_n(message_page().capabilities, kMaxMessageCaps, saved.capabilities);
-  }
   while (loop_detail::Waiter* waiter = ready_.pop_front()) waiter->handle.resume();
-  if (save) {
-    std::copy_n(saved.words, reply_.word_count, message_page().words);
-    std::copy_n(saved.capabilities, kMaxMessageCaps, message_page().capabilities);
-  }
 }
 
 }  // namespace keel

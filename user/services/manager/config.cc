@@ -133,6 +133,9 @@ constexpr Word<CapabilityKind> kCapabilityWords[] = {
     {"physical-memory", CapabilityKind::physical_memory},
     {"acpi", CapabilityKind::acpi},
     {"reboot", CapabilityKind::reboot},
+    {"kernel-info", CapabilityKind::kernel_info},
+    {"kernel-console", CapabilityKind::kernel_console},
+    {"initrd", CapabilityKind::initrd},
 };
 constexpr Word<RestartPolicy> kRestartWords[] = {
     {"always", RestartPolicy::always},

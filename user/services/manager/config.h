@@ -9,6 +9,7 @@
 //   uses = time, block               ports it may call
 //   capabilities = kernel-log, io-ports:0x3f8-0x3ff
 //                                    irq-control io-ports:A[-B] kernel-log time random physical-memory acpi reboot
+//                                    kernel-info kernel-console initrd
 //   match = pci:1af4:1042, pci-class:01:00       drivers only: devices it is started for (hexadecimal)
 //   restart = on-failure             always on-failure never
 //   backoff = 10ms..5s               wait before a restart: the first time .. at most; us ms s m
@@ -59,7 +60,19 @@ using ConfigList = InplaceVector<T, kMaxListItems>;
 
 enum class RestartPolicy : u8 { always, on_failure, never };
 enum class Priority : u8 { real_time, high, normal, low, idle };
-enum class CapabilityKind : u8 { irq_control, io_ports, kernel_log, time, random, physical_memory, acpi, reboot };
+enum class CapabilityKind : u8 {
+  irq_control,
+  io_ports,
+  kernel_log,
+  time,
+  random,
+  physical_memory,
+  acpi,
+  reboot,
+  kernel_info,
+  kernel_console,
+  initrd
+};
 
 struct CapabilityWish {
   CapabilityKind kind = CapabilityKind::time;
