@@ -54,7 +54,6 @@ constexpr Rights kServe = kClient | rights::port::receive | rights::port::badge;
 
 struct System {
   Mapping initrd;
-  std::vector<std::byte> unused;
   CapIndex devmgr_port, block_port, devmgr_state, events, driver_events;
   Cap devmgr, driver;
   Cap device, domain;
@@ -64,13 +63,13 @@ struct System {
     const CpioArchive archive = TRY(CpioArchive::open(initrd.bytes()));
     char path[40];
     const CpioEntry file = TRY(archive.find(format_to(path, "/bin/{}", name)));
-    const std::string_view arguments[] = {"rsdp=0"};
     char rsdp[40];
-    const std::string_view with_rsdp[] = {format_to(rsdp, "rsdp={}", argument_value("rsdp"))};
+    // Where QEMU's microvm has configuration space: it has no table that says so.
+    const std::string_view arguments[] = {format_to(rsdp, "rsdp={}", argument_value("rsdp")), "ecam=e0000000"};
     const char* what = "?";
     Result<Child> child = spawn_process({.name = name,
                                          .image = file.data,
-                                         .arguments = name == "devmgr" ? with_rsdp : arguments,
+                                         .arguments = arguments,
                                          .grants = grants,
                                          .group = self().group},
                                         &what);

@@ -1,7 +1,8 @@
 // The device manager: finds the machine's devices and hands each to its driver, and nothing more than that device.
 //
 // Capabilities  physical-memory, irq-control, dma-control, io-ports (all of them: power control), serve.devmgr, state
-// Arguments     rsdp=ADDRESS; pci-window=FIRST-END, where BARs that firmware left out are put (both hexadecimal)
+// Arguments     all hexadecimal: rsdp=ADDRESS; pci-window=FIRST-END, where BARs that firmware left out are put;
+//               ecam=ADDRESS of configuration space of bus 0, for machines without an MCFG table
 // See           docs/subsystems/devices.md
 #include <charconv>
 #include <new>
@@ -241,6 +242,8 @@ void System::find_devices(const acpi::Tables& tables, SavedState& state) {
   Routes routes(machine.lines);
   if (const auto madt = acpi::walk_madt(tables, routes); !madt.has_value()) log_warning("MADT: {}", madt.error());
   const Result<acpi::EcamSegments> mcfg = acpi::read_mcfg(tables);
+  const std::string_view ecam = argument_value("ecam");
+  if (!mcfg.has_value() && !ecam.empty()) return enumerate({.address = PhysAddr(hexadecimal(ecam)), .last_bus = 0}, state);
   if (!mcfg.has_value()) return log_info("no PCI ({})", mcfg.error());
   for (const acpi::EcamSegment& segment : *mcfg) enumerate(segment, state);
 }
