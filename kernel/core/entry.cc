@@ -17,6 +17,12 @@ namespace {
 constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
 
+// The fast paths switch threads without a word about cpu.loaded: on entry it is the current thread, if there is one.
+Thread* note_loaded(Cpu& cpu) {
+  if (cpu.current != nullptr) cpu.loaded = cpu.current;
+  return cpu.current;
+}
+
 // What the current thread may do next: run on, or be replaced.
 bool may_run_on(Cpu& cpu) {
   Thread* t = cpu.current;
@@ -135,27 +141,32 @@ Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
 }  // namespace
 
 Thread* enter_system_call(Cpu& cpu) {
-  Thread& t = *cpu.current;
+  Thread& t = *note_loaded(cpu);
   CallContext c(cpu, t);
   c.dispatch();
   return leave_kernel(cpu);
 }
 
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail) {
-  Thread& t = *cpu.current;
+  Thread& t = *note_loaded(cpu);
   Access access = (detail & 16) != 0 ? Access::execute : (detail & 2) != 0 ? Access::write : Access::read;
   if (t.space->handle_fault(cpu, VirtAddr(address), access).has_value()) return leave_kernel(cpu);
   return fault(cpu, FaultKind::page, address, detail);
 }
 
-Thread* enter_exception(Cpu& cpu, FaultKind kind, u64 detail) { return fault(cpu, kind, 0, detail); }
+Thread* enter_exception(Cpu& cpu, FaultKind kind, u64 detail) {
+  (void)note_loaded(cpu);
+  return fault(cpu, kind, 0, detail);
+}
 
 Thread* enter_interrupt(Cpu& cpu, u32 vector) {
+  (void)note_loaded(cpu);
   if (Interrupt* interrupt = cpu.machine.interrupts.at(vector)) interrupt->fire(cpu);
   return leave_kernel(cpu);
 }
 
 Thread* enter_timer(Cpu& cpu) {
+  (void)note_loaded(cpu);
   u64 now = cpu.now_ns();
   cpu.timer_set_ns = ~u64{0};
   cpu.timer_stale = true;
@@ -170,7 +181,10 @@ Thread* enter_timer(Cpu& cpu) {
   return leave_kernel(cpu);
 }
 
-Thread* enter_self_interrupt(Cpu& cpu) { return leave_kernel(cpu); }
+Thread* enter_self_interrupt(Cpu& cpu) {
+  (void)note_loaded(cpu);
+  return leave_kernel(cpu);
+}
 Thread* enter_first(Cpu& cpu) { return leave_kernel(cpu); }
 
 }  // namespace keel
