@@ -14,6 +14,10 @@
 namespace keel {
 namespace {
 
+void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data = 0, u16 status = 0) {
+  cpu.trace.add({cpu.now_tsc(), event, code, status, thread == nullptr ? 0 : u32(thread->id()), {data, 0}});
+}
+
 constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
 
@@ -78,12 +82,15 @@ Thread* leave_kernel(Cpu& cpu) {
     cpu.current = next;
     cpu.timer_stale = true;
     cpu.change_context(next == nullptr ? nullptr : next->context);
+    trace(cpu, TraceEvent::switch_to, next, 0);
     if (next != nullptr) {
       next->phase = {ThreadStatus::running};
       ++next->switches;
     }
   }
   if (cpu.timer_stale) set_timer(cpu);
+  // Nothing to run: zeroes a page ahead of demand, one at a time.
+  if (next == nullptr && !work_left) work_left = cpu.machine.frames.zero_ahead(cpu);
   if (work_left) arch::interrupt_self(cpu);
   if (next != nullptr && cpu.loaded != next) arch::load_thread(cpu, *next);
   return next;
@@ -128,6 +135,7 @@ Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
   Thread& t = *cpu.current;
   t.fault = {kind, address, detail};
   ++t.process->faults;
+  trace(cpu, TraceEvent::fault, &t, u8(kind), address);
   Port* handler = t.process->handler();
   if (handler != nullptr && handler->has_receiver_right()) {
     handler->deliver_fault(cpu, t, t.process->handler_badge());
@@ -143,7 +151,10 @@ Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
 Thread* enter_system_call(Cpu& cpu) {
   Thread& t = *note_loaded(cpu);
   CallContext c(cpu, t);
+  const u8 number = u8(t.state.rax);
+  const u64 capability = t.state.rdi;
   c.dispatch();
+  trace(cpu, TraceEvent::call, &t, number, capability, u16(t.state.rax & 0xff));
   return leave_kernel(cpu);
 }
 
@@ -161,6 +172,7 @@ Thread* enter_exception(Cpu& cpu, FaultKind kind, u64 detail) {
 
 Thread* enter_interrupt(Cpu& cpu, u32 vector) {
   (void)note_loaded(cpu);
+  trace(cpu, TraceEvent::interrupt, cpu.current, u8(vector));
   if (Interrupt* interrupt = cpu.machine.interrupts.at(vector)) interrupt->fire(cpu);
   return leave_kernel(cpu);
 }

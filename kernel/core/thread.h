@@ -131,8 +131,10 @@ class Thread final : public KObject, public TimerEntry {
   void suspend(Cpu& cpu);
   void resume(Cpu& cpu);
   void cancel(Cpu& cpu);
-  // Ends the thread for good: out of every queue, its caller answered PeerDied. Its process may end with it.
+  // Ends the thread for good: out of every queue, its caller answered PeerDied. Its process may end with it, unless the
+  // thread was never started.
   void kill(Cpu& cpu);
+  void on_zero_handles(Cpu& cpu) override;
   void set_level(u32 level);
 
   // Ends what the thread serves: the caller gets `status`, and its context.
