@@ -61,12 +61,14 @@ bool recovers(Reader& reader, const ManagerClient& manager, std::string_view nam
 
 Result<bool> run() {
   const ManagerClient manager(TRY(require_capability("manager")));
-  BlockConnection connection(TRY(require_capability("block")), TRY(require_capability("events")), kCompletionBit, kBlockUse);
+  BlockConnection connection(TRY(require_capability("block")), TRY(require_capability("events")), kCompletionBit,
+                             kBlockUse);
   BlockDevice disk = TRY(BlockDevice::open(connection));
   Reader reader{.disk = &disk};
   Thread thread = TRY(Thread::create(read_on, &reader));
   bool good = true;
-  for (const std::string_view victim : {"virtio-blk", "devmgr", "virtio-blk", "virtio-blk", "devmgr", "devmgr", "virtio-blk"}) {
+  for (const std::string_view victim :
+       {"virtio-blk", "devmgr", "virtio-blk", "virtio-blk", "devmgr", "devmgr", "virtio-blk"}) {
     const ManagerListResult entry = TRY(find(manager, victim));
     TRY(manager.kill(entry.pid));
     const bool recovered = recovers(reader, manager, victim, entry.pid);
