@@ -10,7 +10,7 @@ import qemu
 DISK_BYTES = 16 << 20
 
 
-def run_on_a_disk(machine, smp, options=''):
+def run_on_a_disk(machine, smp, options='', image='drivers', check=None):
     """Each 8-byte word of the disk holds its number."""
     with tempfile.TemporaryDirectory() as folder:
         disk = pathlib.Path(folder) / 'disk'
@@ -18,7 +18,9 @@ def run_on_a_disk(machine, smp, options=''):
             array.array('Q', range(DISK_BYTES // 8)).tofile(file)
         extra = ['-drive', f'file={disk},format=raw,if=none,id=d0,snapshot=on',
                  '-device', 'virtio-blk-pci,disable-legacy=on,drive=d0' + options]
-        with Guest(machine=machine, smp=smp, initrd=qemu.build_dir() / 'drivers.img', extra=extra) as guest:
+        with Guest(machine=machine, smp=smp, initrd=qemu.build_dir() / f'{image}.img', extra=extra) as guest:
+            if check:
+                return check(guest)
             guest.expect(r'1\.\.20\n')
             guest.expect_success()
 
@@ -48,3 +50,12 @@ def test_console(machine):
             guest.expect(r'^x{3699}\n')
         guest.expect(r'1\.\.7\n')
         guest.expect_success()
+
+
+@cases(machine=['q35', 'microvm'], smp=[1, 4])
+def test_storage_survives_its_drivers(machine, smp):
+    """With the real manager; then ACPI powers the machine off."""
+    def check(guest):
+        guest.expect(r'storage: passed\n')
+        assert guest.process.wait(60) == 0
+    run_on_a_disk(machine, smp, image='storage', check=check)

@@ -31,8 +31,8 @@ class FakeDriver final : public BlockTransport {
     requests_ = *RingConsumer<BlockRequest>::attach(memory().first(kPageSize), kBlockRingEntries);
     completions_ = *RingProducer<BlockCompletion>::attach(memory().subspan(kPageSize), kBlockRingEntries);
     taken_.clear();
-    return BlockGeometry{.sectors = disk_.size() / kBlockSectorBytes, .sector_bytes = kBlockSectorBytes,
-                         .read_only = read_only};
+    return BlockGeometry{
+        .sectors = disk_.size() / kBlockSectorBytes, .sector_bytes = kBlockSectorBytes, .read_only = read_only};
   }
   void ring_doorbell() override {}
   Result<Woken> wait() override {

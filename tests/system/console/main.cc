@@ -16,7 +16,8 @@ using namespace keel;
 namespace {
 
 constexpr u64 kPatience = 60 * kSecond;
-constexpr Rights kClient = rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
+constexpr Rights kClient =
+    rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
 
 u32 number = 0, failures = 0;
 CapIndex port, state, events;
@@ -46,7 +47,8 @@ Result<void> start_console() {
       {"events", events},
       {"serve.console", port, kClient | rights::port::receive | rights::port::badge},
   };
-  Child child = TRY(spawn_process({.name = "console", .image = file.data, .arguments = {}, .grants = grants, .group = self().group}));
+  Child child = TRY(
+      spawn_process({.name = "console", .image = file.data, .arguments = {}, .grants = grants, .group = self().group}));
   process = std::move(child.process);
   return {};
 }
@@ -85,14 +87,16 @@ Result<void> run() {
   const Cap interrupted = TRY(own(sys::notification_create(self().group)));
   TRY(console.set_foreground(interrupted.get(), 4));
   write("press control-c\n");
-  report(sys::notification_wait(interrupted.get(), after(kPatience)).value_or(0) == 4, "control-c signals the foreground");
+  report(sys::notification_wait(interrupted.get(), after(kPatience)).value_or(0) == 4,
+         "control-c signals the foreground");
 
   EarlierReader earlier;
   Thread thread = TRY(Thread::create(read_and_wait, &earlier));
   sleep_until(after(50 * kMillisecond));
   static_cast<void>(console.read(1, after(10 * kMillisecond).value));
   TRY(thread.join(after(kPatience)));
-  report(earlier.status.load(kAcquire) == static_cast<u32>(Status::cancelled), "a second read of a session ends the first");
+  report(earlier.status.load(kAcquire) == static_cast<u32>(Status::cancelled),
+         "a second read of a session ends the first");
 
   write("type ahead\n");
   sleep_until(after(kSecond));
