@@ -73,6 +73,7 @@ class Machine {
   u64 first_user_tsc = 0;  // when the first user thread was started
   TimePage* time_page = nullptr;
   PhysAddr time_page_address;
+  std::span<const std::byte> symbols;  // BootSymbols of the boot image, for panics; as untrusted as it came
 
  private:
   Result<void> load_manager(Cpu& cpu, Process& manager);

@@ -100,6 +100,11 @@ void Thread::end_wait_with_message(Cpu& on) {
 
 void Thread::end_wait_with_handoff(Cpu& on) {
   leave_wait(on);
+  if (flags == 0 && !on.reschedule && on.context == context && on.current != nullptr && on.current->waits()) {
+    phase = {ThreadStatus::running};
+    on.current = this;
+    return;
+  }
   make_ready(on);
   if (phase.status != ThreadStatus::ready) return;
   on.scheduler.remove(*this);

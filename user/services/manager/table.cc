@@ -6,7 +6,7 @@ namespace keel::manager {
 namespace {
 
 constexpr u64 kMagic = 0x656c6261746c656b;
-constexpr u32 kVersion = 1;
+constexpr u32 kVersion = 2;
 
 bool is_sound(const TableHeader& header, std::span<const Record> records) {
   if (header.magic != kMagic || header.version != kVersion || header.count > kMaxRecords) return false;
@@ -86,7 +86,7 @@ Record* Table::add(std::string_view name, std::string_view config) {
 bool Table::names(u64 capability) {
   if (header_->manager_port == capability) return true;
   for (const Record& r : records()) {
-    for (const u64 held : {r.process, r.group, r.events, r.memory, r.device_port}) {
+    for (const u64 held : {r.process, r.group, r.events, r.memory, r.device_port, r.device_domain}) {
       if (held == capability) return true;
     }
     for (const u64 held : r.ports) {
