@@ -270,7 +270,8 @@ TEST_F(SweepTest, DmaMapGivesEverythingBack) {
         EXPECT_TRUE(r.ok());
         break;
       }
-      ASSERT_TRUE(r.is(Status::no_memory));
+      // What only makes it slower may fail without a word.
+      ASSERT_TRUE(r.is(Status::no_memory) || r.ok()) << u32(r.status);
     }
     EXPECT_TRUE(k.call(t, Call::dma_release, domain).ok());
     EXPECT_TRUE(k.call(t, Call::cap_delete, fresh).ok());
@@ -306,6 +307,8 @@ TEST_F(SweepTest, MessagesWithCapabilitiesGiveEverythingBack) {
         for (u32 i = 0; i < 4; ++i) EXPECT_TRUE(k.call(t, Call::cap_delete, CapIndex(k.page(t).capabilities[i])).ok());
         server.cancel(k.cpu());
       }
+      server.process->kill(k.cpu(), 0);
+      k.settle();
     }
   }
 }
