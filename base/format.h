@@ -54,8 +54,8 @@ enum class Kind : u8 { signed_integer, unsigned_integer, boolean, character, tex
 
 struct Arg {
   Kind kind = Kind::unsigned_integer;
-  u64 number = 0;          // signed numbers as two's complement
-  std::string_view text;   // Kind::text
+  u64 number = 0;         // signed numbers as two's complement
+  std::string_view text;  // Kind::text
 };
 
 template <class T>

@@ -25,7 +25,8 @@ TEST(Format, Integers) {
   EXPECT_EQ(text("{} {} {}", 0, -1, 42u), "0 -1 42");
   EXPECT_EQ(text("{}", INT64_MIN), "-9223372036854775808");
   EXPECT_EQ(text("{:x}", INT64_MIN), "-8000000000000000");
-  EXPECT_EQ(text("{} {:x} {:X}", UINT64_MAX, UINT64_MAX, UINT64_MAX), "18446744073709551615 ffffffffffffffff FFFFFFFFFFFFFFFF");
+  EXPECT_EQ(text("{} {:x} {:X}", UINT64_MAX, UINT64_MAX, UINT64_MAX),
+            "18446744073709551615 ffffffffffffffff FFFFFFFFFFFFFFFF");
   EXPECT_EQ(text("{:b}", UINT64_MAX), std::string(64, '1'));
   EXPECT_EQ(text("{} {}", static_cast<u8>(200), static_cast<i8>(-100)), "200 -100");
 }
@@ -49,7 +50,8 @@ TEST(Format, AgreesWithPrintf) {
     char expected[128];
     std::snprintf(expected, sizeof expected, "%lu|%ld|%lx|%16lx|%016lX|%-20ld|", v, static_cast<i64>(v), v, v, v,
                   static_cast<i64>(v));
-    ASSERT_EQ(text("{}|{}|{:x}|{:16x}|{:016X}|{:<20}|", v, static_cast<i64>(v), v, v, v, static_cast<i64>(v)), expected);
+    ASSERT_EQ(text("{}|{}|{:x}|{:16x}|{:016X}|{:<20}|", v, static_cast<i64>(v), v, v, v, static_cast<i64>(v)),
+              expected);
   }
 }
 

@@ -41,7 +41,9 @@ class InplaceVector {
   constexpr T* end() { return items_.data() + size_; }
   constexpr const T* begin() const { return items_.data(); }
   constexpr const T* end() const { return items_.data() + size_; }
-  constexpr operator std::span<const T>() const { return {items_.data(), size_}; }  // NOLINT(google-explicit-constructor)
+  constexpr operator std::span<const T>() const {
+    return {items_.data(), size_};
+  }  // NOLINT(google-explicit-constructor)
 
  private:
   std::array<T, N> items_{};

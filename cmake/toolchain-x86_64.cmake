@@ -1,8 +1,10 @@
 # Freestanding x86_64: clang compiles, lld links without the driver (which would look for a C library).
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_SYSTEM_PROCESSOR x86_64)
+set(CMAKE_C_COMPILER clang-19)
 set(CMAKE_CXX_COMPILER clang++-19)
 set(CMAKE_ASM_COMPILER clang-19)
+set(CMAKE_C_COMPILER_TARGET x86_64-unknown-none-elf)
 set(CMAKE_CXX_COMPILER_TARGET x86_64-unknown-none-elf)
 set(CMAKE_ASM_COMPILER_TARGET x86_64-unknown-none-elf)
 set(CMAKE_AR llvm-ar-19)

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "tests/support/acpi_memory.h"
+#include "base/acpi_test_memory.h"
 #include "user/drivers/devmgr/acpi.h"
 
 namespace {

@@ -40,8 +40,8 @@ std::vector<std::byte> make_image() {
   std::ofstream(tree + "/folder/small") << "small";
   std::filesystem::create_symlink("short", tree + "/short");
   std::filesystem::create_symlink(std::string(200, 'l'), tree + "/long");
-  const std::string command = "PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t ext2 -b 1024 -N 32 -U clear -d " + tree + " " +
-                              folder + "/image 400K >/dev/null 2>&1";
+  const std::string command = "PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t ext2 -b 1024 -N 32 -U clear -d " + tree +
+                              " " + folder + "/image 400K >/dev/null 2>&1";
   if (std::system(command.c_str()) != 0) std::abort();
   std::ifstream in(folder + "/image", std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(in), {}};

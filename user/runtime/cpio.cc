@@ -9,7 +9,20 @@ constexpr u64 kHeaderBytes = 110;
 constexpr std::string_view kTrailer = "TRAILER!!!";
 
 // The 13 fields behind the magic number, 8 hexadecimal digits each.
-enum Field : u32 { kInode, kMode, kUid, kGid, kLinks, kMtime, kFileSize, kDevMajor, kDevMinor, kRdevMajor, kRdevMinor, kNameSize };
+enum Field : u32 {
+  kInode,
+  kMode,
+  kUid,
+  kGid,
+  kLinks,
+  kMtime,
+  kFileSize,
+  kDevMajor,
+  kDevMinor,
+  kRdevMajor,
+  kRdevMinor,
+  kNameSize
+};
 
 struct Parsed {
   CpioEntry entry;

@@ -17,8 +17,8 @@
 
 namespace keel {
 
-inline constexpr u64 kMaxCpioNameBytes = 255;    // of a path, without what pads it
-inline constexpr u64 kMaxCpioNameField = 8192;   // with padding and NUL
+inline constexpr u64 kMaxCpioNameBytes = 255;   // of a path, without what pads it
+inline constexpr u64 kMaxCpioNameField = 8192;  // with padding and NUL
 inline constexpr u64 kMaxCpioEntries = 1 << 16;
 
 enum class CpioType : u8 { file, directory, symlink };
@@ -26,8 +26,8 @@ enum class CpioType : u8 { file, directory, symlink };
 struct CpioEntry {
   std::string_view name;  // relative: without leading "/" or "./"; not empty but for the root directory "."
   CpioType type = CpioType::file;
-  u16 mode = 0;  // permission bits, 07777
-  u32 mtime = 0; // seconds since 1970
+  u16 mode = 0;   // permission bits, 07777
+  u32 mtime = 0;  // seconds since 1970
   std::span<const std::byte> data;
 };
 

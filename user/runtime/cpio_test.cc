@@ -26,8 +26,8 @@ void add(std::string* out, const std::string& name, const std::string& data, con
   char text[128];
   std::snprintf(text, sizeof text, "%s%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", header.magic.c_str(), 1u,
                 header.mode, 0u, 0u, header.links, 7u,
-                header.file_size < 0 ? static_cast<u32>(data.size()) : static_cast<u32>(header.file_size), 0u, 0u, 0u, 0u,
-                header.name_size < 0 ? static_cast<u32>(name.size() + 1) : static_cast<u32>(header.name_size), 0u);
+                header.file_size < 0 ? static_cast<u32>(data.size()) : static_cast<u32>(header.file_size), 0u, 0u, 0u,
+                0u, header.name_size < 0 ? static_cast<u32>(name.size() + 1) : static_cast<u32>(header.name_size), 0u);
   *out += text + name + '\0';
   out->resize((out->size() + 3) / 4 * 4);
   *out += data;

@@ -113,7 +113,8 @@ class Parser {
     if (ph.mem_size > kMaxSegmentBytes) return unsupported("segment larger than 1 GiB");
     if (ph.file_size > ph.mem_size) return corrupt("segment larger in the file than in memory");
     if (!file_.contains(ph.offset, ph.file_size)) return corrupt("segment outside the file");
-    if (ph.alignment < kPageSize || (ph.alignment & (ph.alignment - 1)) != 0) return corrupt("segment not page-aligned");
+    if (ph.alignment < kPageSize || (ph.alignment & (ph.alignment - 1)) != 0)
+      return corrupt("segment not page-aligned");
     if (ph.vaddr % kPageSize != ph.offset % kPageSize) return corrupt("segment address and file offset disagree");
     u64 end = 0;
     if (!checked_add(ph.vaddr, ph.mem_size + kPageSize - 1, &end)) return corrupt("segment wraps around");
@@ -121,8 +122,8 @@ class Parser {
     if ((ph.flags & kFlagWrite) != 0 && (ph.flags & kFlagExecute) != 0) {
       return corrupt("segment writable and executable");
     }
-    ElfSegment segment{ph.offset, ph.file_size, ph.vaddr, ph.mem_size, (ph.flags & kFlagWrite) != 0,
-                       (ph.flags & kFlagExecute) != 0};
+    ElfSegment segment{
+        ph.offset, ph.file_size, ph.vaddr, ph.mem_size, (ph.flags & kFlagWrite) != 0, (ph.flags & kFlagExecute) != 0};
     if (image_.segment_count > 0 &&
         segment.first_page() < image_.segment_storage[image_.segment_count - 1].end_page()) {
       return corrupt("segments overlap or are not in ascending order");
@@ -207,6 +208,8 @@ class Parser {
 
 }  // namespace
 
-Result<ElfImage> parse_elf(std::span<const std::byte> file, const char** reason) { return Parser(file, reason).parse(); }
+Result<ElfImage> parse_elf(std::span<const std::byte> file, const char** reason) {
+  return Parser(file, reason).parse();
+}
 
 }  // namespace keel

@@ -160,16 +160,18 @@ TEST(Elf, RefusesUnsoundOtherHeaders) {
 TEST(Elf, EveryTruncationOfASoundFileIsSafe) {
   const Builder b;
   for (usize n = 0; n < b.bytes.size(); n += n < 300 ? 1 : 97) {
-    EXPECT_FALSE(parse_elf(std::vector<std::byte>(b.bytes.begin(), b.bytes.begin() + static_cast<long>(n))).has_value() &&
-                 n < 0x2510);
+    EXPECT_FALSE(
+        parse_elf(std::vector<std::byte>(b.bytes.begin(), b.bytes.begin() + static_cast<long>(n))).has_value() &&
+        n < 0x2510);
   }
 }
 
 TEST(Elf, AcceptsWhatTheToolchainMakes) {
   std::string folder = (std::filesystem::temp_directory_path() / "keel-elf-XXXXXX").string();
   ASSERT_NE(::mkdtemp(folder.data()), nullptr);
-  std::ofstream(folder + "/a.cc") << "int x[3000]; int y = 5; int* z = &y; const char* const names[] = {\"a\", \"b\"};\n"
-                                     "extern \"C\" int start(int i) { return x[i] + *z + names[i & 1][0]; }\n";
+  std::ofstream(folder + "/a.cc")
+      << "int x[3000]; int y = 5; int* z = &y; const char* const names[] = {\"a\", \"b\"};\n"
+         "extern \"C\" int start(int i) { return x[i] + *z + names[i & 1][0]; }\n";
   const std::string command =
       "cd " + folder +
       " && clang++-19 --target=x86_64-unknown-none-elf -ffreestanding -fPIE -c a.cc -o a.o && ld.lld-19 -pie "

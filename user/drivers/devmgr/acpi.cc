@@ -96,7 +96,8 @@ Result<SleepType> find_soft_off(const TableReader& table) {
     TRY(table.read(begin, part));
     const std::string_view text(reinterpret_cast<const char*>(part.data()), part.size());
     for (usize at = text.find("_S5_"); at != std::string_view::npos; at = text.find("_S5_", at + 1)) {
-      const bool named = (at >= 1 && text[at - 1] == kNameOp) || (at >= 2 && text[at - 1] == '\\' && text[at - 2] == kNameOp);
+      const bool named =
+          (at >= 1 && text[at - 1] == kNameOp) || (at >= 2 && text[at - 1] == '\\' && text[at - 2] == kNameOp);
       if (!named) continue;
       const Result<SleepType> type = parse_soft_off(ByteReader(part.subspan(at)));
       if (type.has_value()) return type;

@@ -1,14 +1,15 @@
 // What the device manager reads from ACPI beyond the kernel's part: PCI windows (MCFG) and power control (FADT).
 //
 // The AML of the DSDT is not executed; the sleep type of S5 is found by its bytes, which works wherever \_S5 is the
-// usual constant package. Errors as in kernel/platform/acpi.h.
-// See          PCI Firmware Specification 3.3, 4.1.2 (MCFG); ACPI 6.5, 5.2.9 (FADT), 7.4.2 (\_Sx), 20.2.4 (AML packages)
+// usual constant package. Errors as in base/acpi.h.
+// See          PCI Firmware Specification 3.3, 4.1.2 (MCFG); ACPI 6.5, 5.2.9 (FADT), 7.4.2 (\_Sx), 20.2.4 (AML
+// packages)
 #pragma once
 
 #include <optional>
 
+#include "base/acpi.h"
 #include "base/inplace_vector.h"
-#include "kernel/platform/acpi.h"
 
 namespace keel::acpi {
 
@@ -35,16 +36,16 @@ struct PowerControl {
   u16 smi_command_port = 0;  // 0: none; ACPI mode is always on
   u8 acpi_enable = 0;        // written to smi_command_port to enter ACPI mode; 0: none
   Register pm1a_event;
-  Register pm1b_event;       // absent on most machines
+  Register pm1b_event;  // absent on most machines
   Register pm1a_control;
   Register pm1b_control;
   Register pm_timer;
   bool pm_timer_is_32_bit = false;
   bool hardware_reduced = false;
-  bool has_8042 = false;     // a keyboard controller; assumed before revision 2 of the table
+  bool has_8042 = false;  // a keyboard controller; assumed before revision 2 of the table
   std::optional<Register> reset_register;
   u8 reset_value = 0;
-  u8 century_index = 0;      // of the RTC; 0: none
+  u8 century_index = 0;               // of the RTC; 0: none
   std::optional<SleepType> soft_off;  // S5
 
   // What to write to PM1a (or PM1b) control to power off; other bits are to be kept.

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/support/acpi_memory.h"
+#include "base/acpi_test_memory.h"
 
 namespace keel::acpi {
 namespace {
@@ -113,10 +113,10 @@ TEST(DevmgrAcpi, FindsSoftOffInItsForms) {
   EXPECT_EQ(soft_off(s5(std::string("\x0b\x05\x00\x0c\x06\x00\x00\x00", 8)))->b, 6);
   EXPECT_EQ(soft_off(s5("\x0a\x05\x0a\x05", std::string("\x08\\_S5_")))->a, 5);
   EXPECT_EQ(soft_off(std::string("\x08_S5_\x12\x47\x00\x04\x0a\x05\x0a\x05", 13))->a, 5);  // PkgLength of two bytes
-  EXPECT_EQ(soft_off("", s5("\x0a\x03\x0a\x03"))->a, 3);                                    // in an SSDT
-  EXPECT_FALSE(soft_off("_S5_\x12\x06\x04\x0a\x05\x0a\x05").has_value());                   // a reference, no name
-  EXPECT_FALSE(soft_off(s5("\x0a\x08\x0a\x05")).has_value());                               // no three-bit number
-  EXPECT_FALSE(soft_off(s5("\x0a")).has_value());                                           // cut off
+  EXPECT_EQ(soft_off("", s5("\x0a\x03\x0a\x03"))->a, 3);                                   // in an SSDT
+  EXPECT_FALSE(soft_off("_S5_\x12\x06\x04\x0a\x05\x0a\x05").has_value());                  // a reference, no name
+  EXPECT_FALSE(soft_off(s5("\x0a\x08\x0a\x05")).has_value());                              // no three-bit number
+  EXPECT_FALSE(soft_off(s5("\x0a")).has_value());                                          // cut off
   EXPECT_FALSE(soft_off(std::string("\x08_S5_")).has_value());
   for (usize before = 440; before < 560; ++before) {  // across the border of the windows
     EXPECT_TRUE(soft_off(std::string(before, 'a') + s5("\x0a\x05\x0a\x05")).has_value()) << before;

@@ -49,8 +49,9 @@ struct Superblock {
 };
 
 // Names of the incompatible features, by bit.
-constexpr const char* kIncompatNames[] = {"compression", "filetype", "needs_recovery", "journal_dev", "meta_bg", "(32)",
-                                          "extents",     "64bit",    "mmp",            "flex_bg",     "ea_inode"};
+constexpr const char* kIncompatNames[] = {"compression", "filetype", "needs_recovery", "journal_dev",
+                                          "meta_bg",     "(32)",     "extents",        "64bit",
+                                          "mmp",         "flex_bg",  "ea_inode"};
 
 template <class... Args>
 Status refuse(MountReason* reason, Status status, format_detail::FormatString<std::type_identity_t<Args>...> text,
@@ -84,8 +85,9 @@ FileType type_of_mode(u16 mode) {
 }
 
 FileType type_of_entry(u8 code) {
-  constexpr FileType kTypes[] = {FileType::unknown,      FileType::regular, FileType::directory, FileType::character_device,
-                                 FileType::block_device, FileType::fifo,    FileType::socket,    FileType::symlink};
+  constexpr FileType kTypes[] = {FileType::unknown,          FileType::regular,      FileType::directory,
+                                 FileType::character_device, FileType::block_device, FileType::fifo,
+                                 FileType::socket,           FileType::symlink};
   return code < std::size(kTypes) ? kTypes[code] : FileType::unknown;
 }
 
@@ -157,12 +159,14 @@ Result<Ext2> Ext2::mount(BlockSource& source, MountReason* reason) {
   const u32 block_bytes = u32{1024} << sb.log_block_size();
   const u32 expected_first = block_bytes == 1024 ? 1 : 0;
   if (sb.first_data_block() != expected_first) {
-    return refuse(reason, Status::corrupt, "first data block {} where {} is due", sb.first_data_block(), expected_first);
+    return refuse(reason, Status::corrupt, "first data block {} where {} is due", sb.first_data_block(),
+                  expected_first);
   }
   const u64 blocks = sb.blocks_count();
   if (blocks <= u64{expected_first} + 1) return refuse(reason, Status::corrupt, "{} blocks are too few", blocks);
   if (blocks * block_bytes > device_bytes) {
-    return refuse(reason, Status::corrupt, "{} blocks of {} bytes on a device of {}", blocks, block_bytes, device_bytes);
+    return refuse(reason, Status::corrupt, "{} blocks of {} bytes on a device of {}", blocks, block_bytes,
+                  device_bytes);
   }
   const u32 bits_per_block = block_bytes * 8;
   if (sb.blocks_per_group() == 0 || sb.blocks_per_group() > bits_per_block) {

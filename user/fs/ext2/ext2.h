@@ -11,8 +11,8 @@
 //              encryption. io_error and others: what the source answered. no_memory: mount only.
 // Locks        none; one call at a time. Callbacks of read_dir() may call back into the same Ext2.
 // Costs        metadata through a cache of kCacheBlocks blocks, least recently used out first. File data is never
-//              cached: read() asks the source once for each run of contiguous blocks, straight into the caller's buffer.
-//              Memory: kCacheBlocks * block size from the heap, nothing else.
+//              cached: read() asks the source once for each run of contiguous blocks, straight into the caller's
+//              buffer. Memory: kCacheBlocks * block size from the heap, nothing else.
 // See          D. Poirier, "The Second Extended File System: Internal Layout"; ext2_test.cc; tests/fuzz/ext2_fuzz.cc
 #pragma once
 
@@ -49,10 +49,10 @@ enum class FileType : u8 { unknown, regular, directory, symlink, character_devic
 
 struct InodeInfo {
   FileType type = FileType::unknown;
-  u16 mode = 0;    // permission bits, 07777
-  u64 size = 0;    // bytes
+  u16 mode = 0;  // permission bits, 07777
+  u64 size = 0;  // bytes
   u16 links = 0;
-  u32 mtime = 0;   // seconds since 1970
+  u32 mtime = 0;  // seconds since 1970
   u32 uid = 0;
   u32 gid = 0;
   u64 blocks = 0;  // 512-byte units in use, with indirect blocks

@@ -129,12 +129,14 @@ void make_tree(const stdfs::path& root) {
   write_file(root / "double", pattern(1500 * 1024 + 1, 3));
   write_sparse(root / "holes", {0, 10000, 50000, 300000, 1000000}, 1300001);
   write_sparse(root / "only-a-hole", {}, 5000000);
-  write_sparse(root / "triple", {0, 13 * 1024, 400 * 1024, kTripleAt1K - 700, kTripleAt1K + 300 * 1024}, kTripleAt1K + 500000);
+  write_sparse(root / "triple", {0, 13 * 1024, 400 * 1024, kTripleAt1K - 700, kTripleAt1K + 300 * 1024},
+               kTripleAt1K + 500000);
   write_file(root / std::string(255, 'n'), "long name");
   write_file(root / "a name with spaces \xc3\xa4", "utf-8");
   stdfs::create_directory(root / "many");
   for (int i = 0; i < 1500; ++i) {
-    write_file(root / "many" / ("entry-" + std::to_string(i) + std::string(static_cast<usize>(i) % 90, 'x')), std::to_string(i));
+    write_file(root / "many" / ("entry-" + std::to_string(i) + std::string(static_cast<usize>(i) % 90, 'x')),
+               std::to_string(i));
   }
   stdfs::path deep = root;
   for (int i = 0; i < 40; ++i) deep /= "deep" + std::to_string(i);
@@ -274,8 +276,9 @@ TEST_P(Ext2Images, EveryByteOfATreeIsRead) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, Ext2Images,
-                         testing::Values("-t ext2 -b 1024", "-t ext2 -b 2048", "-t ext2 -b 4096", "-t ext2 -b 1024 -r 0 -O none",
-                                         "-t ext2 -b 4096 -I 128", "-t ext2 -b 1024 -O ^filetype,^sparse_super,^dir_index,^resize_inode",
+                         testing::Values("-t ext2 -b 1024", "-t ext2 -b 2048", "-t ext2 -b 4096",
+                                         "-t ext2 -b 1024 -r 0 -O none", "-t ext2 -b 4096 -I 128",
+                                         "-t ext2 -b 1024 -O ^filetype,^sparse_super,^dir_index,^resize_inode",
                                          "-t ext3 -b 1024"));
 
 TEST(Ext2, SequentialReadsAreFewAndLarge) {
@@ -377,7 +380,7 @@ TEST(Ext2, DamagedInodesAreErrors) {
   };
   std::byte out[4096];
   char target[4096];
-  EXPECT_EQ(damaged(file, 0, u16{0x3000}).inode(file).status(), Status::corrupt);         // type
+  EXPECT_EQ(damaged(file, 0, u16{0x3000}).inode(file).status(), Status::corrupt);          // type
   EXPECT_EQ(damaged(file, 32, u32{0x80000}).inode(file).status(), Status::not_supported);  // extents
   EXPECT_EQ(damaged(file, 26, u16{0}).inode(file).status(), Status::not_found);            // no links
   EXPECT_EQ(damaged(file, 108, u32{0xffffffff}).inode(file).status(), Status::corrupt);    // size
@@ -405,14 +408,14 @@ TEST(Ext2, DamagedDirectoriesAreErrors) {
     EXPECT_EQ(fs.lookup(kRootInode, "missing").status(), listed);
     return listed;
   };
-  EXPECT_EQ(status(4, u16{0}), Status::corrupt);       // would never end
-  EXPECT_EQ(status(4, u16{4}), Status::corrupt);       // shorter than its header
-  EXPECT_EQ(status(4, u16{13}), Status::corrupt);      // misaligned
-  EXPECT_EQ(status(4, u16{1028}), Status::corrupt);    // beyond the block
-  EXPECT_EQ(status(4, u16{1020}), Status::corrupt);    // leaves 4 bytes
-  EXPECT_EQ(status(6, u8{200}), Status::corrupt);      // name longer than the entry
-  EXPECT_EQ(status(6, u8{0}), Status::corrupt);        // no name
-  EXPECT_EQ(status(8, '/'), Status::corrupt);          // name
+  EXPECT_EQ(status(4, u16{0}), Status::corrupt);         // would never end
+  EXPECT_EQ(status(4, u16{4}), Status::corrupt);         // shorter than its header
+  EXPECT_EQ(status(4, u16{13}), Status::corrupt);        // misaligned
+  EXPECT_EQ(status(4, u16{1028}), Status::corrupt);      // beyond the block
+  EXPECT_EQ(status(4, u16{1020}), Status::corrupt);      // leaves 4 bytes
+  EXPECT_EQ(status(6, u8{200}), Status::corrupt);        // name longer than the entry
+  EXPECT_EQ(status(6, u8{0}), Status::corrupt);          // no name
+  EXPECT_EQ(status(8, '/'), Status::corrupt);            // name
   EXPECT_EQ(status(0, u32{0xffffff}), Status::corrupt);  // inode
   source.bytes = good;
   source.poke(inode_offset(source, kRootInode) + 4, u32{1000});

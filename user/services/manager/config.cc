@@ -143,8 +143,8 @@ constexpr Word<RestartPolicy> kRestartWords[] = {
     {"never", RestartPolicy::never},
 };
 constexpr Word<Priority> kPriorityWords[] = {
-    {"real-time", Priority::real_time}, {"high", Priority::high}, {"normal", Priority::normal},
-    {"low", Priority::low},             {"idle", Priority::idle},
+    {"real-time", Priority::real_time}, {"high", Priority::high}, {"normal", Priority::normal}, {"low", Priority::low},
+    {"idle", Priority::idle},
 };
 
 template <class T, usize N>
@@ -201,13 +201,24 @@ class Parser {
 
  private:
   enum Key : u32 {
-    kExec, kArgs, kNeeds, kProvides, kUses, kCapabilities, kMatch, kRestart, kBackoff, kMaxRestarts, kHeartbeat,
-    kPriority, kState, kKeyCount
+    kExec,
+    kArgs,
+    kNeeds,
+    kProvides,
+    kUses,
+    kCapabilities,
+    kMatch,
+    kRestart,
+    kBackoff,
+    kMaxRestarts,
+    kHeartbeat,
+    kPriority,
+    kState,
+    kKeyCount
   };
-  static constexpr std::string_view kKeyNames[kKeyCount] = {"exec",         "args",      "needs",   "provides",
-                                                            "uses",         "capabilities", "match", "restart",
-                                                            "backoff",      "max-restarts", "heartbeat", "priority",
-                                                            "state"};
+  static constexpr std::string_view kKeyNames[kKeyCount] = {
+      "exec",    "args",    "needs",        "provides",  "uses",     "capabilities", "match",
+      "restart", "backoff", "max-restarts", "heartbeat", "priority", "state"};
 
   // Records an error and marks `service` (null: none) as failed.
   void report(u32 line, Service* service, const Sentence& text) {
@@ -257,7 +268,8 @@ class Parser {
     const std::string_view name = kind_end == std::string_view::npos ? "" : trim(line.substr(kind_end));
     if (kind != "service" && kind != "driver") return bad("unknown section '{}'; expected 'service' or 'driver'", kind);
     if (!is_name(name)) return bad("'{}' is no name: 1 to {} of a-z 0-9 - _ .", name, kMaxServiceNameBytes);
-    if (config_.services.size() == kMaxServices) return bad("more than {} services; '{}' is left out", kMaxServices, name);
+    if (config_.services.size() == kMaxServices)
+      return bad("more than {} services; '{}' is left out", kMaxServices, name);
     skipping_ = false;
     const Service* other = config_.find(name);
     config_.services.emplace_back();
@@ -360,7 +372,8 @@ class Parser {
         return bad("priority '{}' is not real-time, high, normal, low or idle", value);
       case kState: {
         const std::optional<u64> size = parse_size(value);
-        if (!size.has_value()) return bad("state '{}' is no size such as 64K, at most {}M", value, kMaxStateBytes >> 20);
+        if (!size.has_value())
+          return bad("state '{}' is no size such as 64K, at most {}M", value, kMaxStateBytes >> 20);
         s.state_bytes = *size;
         return;
       }
@@ -403,7 +416,9 @@ class Parser {
     }
   }
 
-  usize index_of(std::string_view name) const { return static_cast<usize>(config_.find(name) - config_.services.data()); }
+  usize index_of(std::string_view name) const {
+    return static_cast<usize>(config_.find(name) - config_.services.data());
+  }
 
   void check_cycles() {
     for (usize i = 0; i < config_.services.size(); ++i) {

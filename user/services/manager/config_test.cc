@@ -112,7 +112,8 @@ TEST(Config, BadValuesAreNamed) {
   EXPECT_EQ(error_for("heartbeat = 2"), "4: heartbeat '2' is no time such as 2s, nor off\n");
   EXPECT_EQ(error_for("heartbeat = 0s"), "4: heartbeat '0s' is no time such as 2s, nor off\n");
   EXPECT_EQ(error_for("heartbeat = off"), "");
-  EXPECT_EQ(error_for("heartbeat = 99999999999999999999s"), "4: heartbeat '99999999999999999999s' is no time such as 2s, nor off\n");
+  EXPECT_EQ(error_for("heartbeat = 99999999999999999999s"),
+            "4: heartbeat '99999999999999999999s' is no time such as 2s, nor off\n");
   EXPECT_EQ(error_for("backoff = 5s..1s"), "4: backoff '5s..1s' is no range such as 10ms..5s\n");
   EXPECT_EQ(error_for("backoff = 5s"), "");
   EXPECT_EQ(error_for("max-restarts = 5"), "4: max-restarts '5' is no count per time such as 10/60s\n");
@@ -170,7 +171,8 @@ TEST(Config, DependenciesAreChecked) {
 
 TEST(Config, BoundsHold) {
   std::string many;
-  for (int i = 0; i < 70; ++i) many += "[service s" + std::to_string(i) + "]\nexec=/x\nneeds=s" + std::to_string((i + 1) % 64) + "\n";
+  for (int i = 0; i < 70; ++i)
+    many += "[service s" + std::to_string(i) + "]\nexec=/x\nneeds=s" + std::to_string((i + 1) % 64) + "\n";
   const Config config = parse_config(many);
   EXPECT_EQ(config.services.size(), kMaxServices);
   EXPECT_EQ(config.errors.size(), 7u);  // six too many, and a cycle of all

@@ -1,4 +1,4 @@
-#include "kernel/platform/acpi.h"
+#include "base/acpi.h"
 
 #include <cstring>
 
@@ -189,8 +189,8 @@ Result<MadtInfo> walk_madt(const Tables& tables, MadtVisitor& visitor) {
       case 4: {
         const u16 flags = field<u16>(e, 3);
         const u8 uid = field<u8>(e, 2);
-        visitor.local_apic_nmi(
-            {uid == 0xff ? kAllProcessors : uid, static_cast<u8>(field<u8>(e, 5) & 1), polarity_of(flags), trigger_of(flags)});
+        visitor.local_apic_nmi({uid == 0xff ? kAllProcessors : uid, static_cast<u8>(field<u8>(e, 5) & 1),
+                                polarity_of(flags), trigger_of(flags)});
         break;
       }
       case 5:
@@ -204,7 +204,8 @@ Result<MadtInfo> walk_madt(const Tables& tables, MadtVisitor& visitor) {
       }
       case 10: {
         const u16 flags = field<u16>(e, 2);
-        visitor.local_apic_nmi({field<u32>(e, 4), static_cast<u8>(field<u8>(e, 8) & 1), polarity_of(flags), trigger_of(flags)});
+        visitor.local_apic_nmi(
+            {field<u32>(e, 4), static_cast<u8>(field<u8>(e, 8) & 1), polarity_of(flags), trigger_of(flags)});
         break;
       }
       default:

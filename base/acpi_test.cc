@@ -1,8 +1,8 @@
-#include "kernel/platform/acpi.h"
+#include "base/acpi.h"
 
 #include <gtest/gtest.h>
 
-#include "tests/support/acpi_memory.h"
+#include "base/acpi_test_memory.h"
 
 namespace keel::acpi {
 namespace {
@@ -15,7 +15,8 @@ struct Recorder final : MadtVisitor {
            (a.online_capable ? " capable" : "") + "\n";
   }
   void io_apic(const IoApic& a) override {
-    log += "io " + std::to_string(a.id) + " " + std::to_string(a.address.value) + " " + std::to_string(a.first_gsi) + "\n";
+    log +=
+        "io " + std::to_string(a.id) + " " + std::to_string(a.address.value) + " " + std::to_string(a.first_gsi) + "\n";
   }
   void interrupt_override(const InterruptOverride& o) override {
     log += "irq " + std::to_string(o.source) + "->" + std::to_string(o.gsi) + " " +
@@ -103,10 +104,10 @@ TEST(Acpi, DamageIsAnError) {
     Recorder recorder;
     return walk_madt(*Tables::open(memory, PhysAddr(kRsdp)), recorder).status();
   };
-  EXPECT_EQ(madt(packed(u8{0}, u8{0})), Status::corrupt);            // would never end
+  EXPECT_EQ(madt(packed(u8{0}, u8{0})), Status::corrupt);  // would never end
   EXPECT_EQ(madt(packed(u8{0}, u8{1})), Status::corrupt);
-  EXPECT_EQ(madt(packed(u8{0}, u8{8}, u8{0})), Status::corrupt);     // beyond the table
-  EXPECT_EQ(madt(packed(u8{1}, u8{4}, u16{0})), Status::corrupt);    // too short for its type
+  EXPECT_EQ(madt(packed(u8{0}, u8{8}, u8{0})), Status::corrupt);   // beyond the table
+  EXPECT_EQ(madt(packed(u8{1}, u8{4}, u16{0})), Status::corrupt);  // too short for its type
   EXPECT_EQ(madt(packed(u8{2})), Status::corrupt);
   EXPECT_EQ(madt(packed(u8{2}, u8{10}, u8{1}, u8{9}, u32{9}, u16{0})), Status::corrupt);
 

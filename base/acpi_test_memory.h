@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernel/platform/acpi.h"
+#include "base/acpi.h"
 
 namespace keel::acpi {
 
