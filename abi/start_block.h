@@ -1,5 +1,5 @@
-// The start block: one read-only page in which a parent tells a new process its name, its arguments and the names of its
-// first capabilities. The kernel writes that of the first process; user/runtime/spawn.cc those of all others.
+// The start block: one read-only page in which a parent tells a new process its name, its arguments and the names of
+// its first capabilities. The kernel writes that of the first process; user/runtime/spawn.cc those of all others.
 //
 // The first thread starts with rdi = address of the start block, rsi = address of its message page.
 #pragma once
@@ -18,7 +18,8 @@ struct StartCapability {
   u64 index;
 };
 
-// Then capability_count StartCapability, then argument_count NUL-terminated strings back to back, argument_bytes in all.
+// Then capability_count StartCapability, then argument_count NUL-terminated strings back to back, argument_bytes in
+// all.
 struct StartBlock {
   u64 magic;
   u32 version;

@@ -15,7 +15,8 @@ class FixedString {
   constexpr FixedString() = default;
   // Keeps the first N bytes.
   constexpr FixedString(std::string_view text) { assign(text); }  // NOLINT(google-explicit-constructor)
-  constexpr FixedString(const char* text) : FixedString(std::string_view(text)) {}  // NOLINT(google-explicit-constructor)
+  constexpr FixedString(const char* text)
+      : FixedString(std::string_view(text)) {}  // NOLINT(google-explicit-constructor)
 
   constexpr void assign(std::string_view text) {
     size_ = static_cast<u32>(text.size() < N ? text.size() : N);

@@ -7,7 +7,7 @@ find_package(GTest REQUIRED)
 
 string(REPLACE "," ";" sanitizers "${KEEL_SANITIZE}")
 set(KEEL_HOST_FLAGS
-    ${KEEL_CXX_FLAGS} -O1 -DKEEL_HOST -I${KEEL_ROOT} -I${KEEL_GEN} -I${KEEL_ROOT}/kernel/arch/host/include
+    ${KEEL_CXX_FLAGS} -O1 -DKEEL_HOST -DKEEL_LOCK_CHECKER -I${KEEL_ROOT} -I${KEEL_GEN} -I${KEEL_ROOT}/kernel/arch/host/include
     -fsanitize=${KEEL_SANITIZE})
 if("undefined" IN_LIST sanitizers)
   list(APPEND KEEL_HOST_FLAGS -fno-sanitize-recover=all)
@@ -17,6 +17,8 @@ add_link_options(-fuse-ld=lld-19 -fsanitize=${KEEL_SANITIZE})
 
 keel_glob(base_sources ${KEEL_ROOT}/base/*.cc)
 keel_glob_portable_kernel(portable_sources)
+# Start-up of the hardware; a host program makes its Machine itself.
+list(FILTER portable_sources EXCLUDE REGEX "/kernel/core/main\\.cc$")
 keel_glob(host_sources ${KEEL_ROOT}/kernel/arch/host/*.cc)
 add_library(keel_kernel_host STATIC ${base_sources} ${portable_sources} ${host_sources})
 add_dependencies(keel_kernel_host ${KEEL_GENERATED})

@@ -14,5 +14,8 @@ function(keel_glob_portable_kernel out)
     list(APPEND patterns ${KEEL_ROOT}/kernel/${folder}/*.cc)
   endforeach()
   keel_glob(found ${patterns})
+  if(KEEL_ARCH STREQUAL host)
+    list(FILTER found EXCLUDE REGEX "kernel/core/main\\.cc$")  # start-up of real hardware
+  endif()
   set(${out} ${found} PARENT_SCOPE)
 endfunction()

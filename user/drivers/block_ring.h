@@ -1,8 +1,8 @@
 // The shared memory between a block driver and its client (see base/ring.h for the rules of the rings).
 //
-// Page 0: the ring of requests, client to driver. Page 1: the ring of completions, driver to client. From page 2 on: the
-// data pool, whose pages the driver pins for DMA. Every number that the other side wrote is checked against the sizes.
-// The client keeps each request until it completed, and submits it again after it attached to a successor.
+// Page 0: the ring of requests, client to driver. Page 1: the ring of completions, driver to client. From page 2 on:
+// the data pool, whose pages the driver pins for DMA. Every number that the other side wrote is checked against the
+// sizes. The client keeps each request until it completed, and submits it again after it attached to a successor.
 #pragma once
 
 #include "base/ring.h"
@@ -18,7 +18,7 @@ enum class BlockOperation : u32 { read = 0, write = 1, flush = 2 };
 struct BlockRequest {
   u64 id = 0;  // the client's, returned in the completion
   BlockOperation operation = BlockOperation::read;
-  u32 bytes = 0;        // a multiple of the sector size
+  u32 bytes = 0;  // a multiple of the sector size
   u64 first_sector = 0;
   u64 pool_offset = 0;  // bytes from the start of the data pool; a multiple of 512
 };

@@ -45,7 +45,8 @@ Result<void> for_each_entry(std::span<const std::byte> packed, Take&& take) {
     const u8 type = static_cast<u8>((*header)[16]);
     const Result<std::span<const std::byte>> name = in.subspan(at + kEntryHeaderBytes, length);
     if (!name.has_value()) return Status::corrupt;
-    const DirectoryEntry entry{TRY(in.read_u64(at)), TRY(in.read_u64(at + 8)),
+    const DirectoryEntry entry{TRY(in.read_u64(at)),
+                               TRY(in.read_u64(at + 8)),
                                type <= 7 ? static_cast<FileType>(type) : FileType::unknown,
                                {reinterpret_cast<const char*>(name->data()), name->size()}};
     if (!take(entry)) return {};

@@ -1,5 +1,5 @@
-// Heap: what malloc and operator new give out. Blocks of 40 size classes (up to 32 KiB) are cut from chunks and return to
-// a list of their class; larger ones have pages of their own, which go back at once.
+// Heap: what malloc and operator new give out. Blocks of 40 size classes (up to 32 KiB) are cut from chunks and return
+// to a list of their class; larger ones have pages of their own, which go back at once.
 //
 // Invariants   I1 each block begins with a Header whose check word tells live blocks from free ones: a double free or a
 //                 stray pointer traps.

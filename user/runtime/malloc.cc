@@ -71,7 +71,9 @@ const std::nothrow_t std::nothrow{};
 
 void* operator new(std::size_t bytes) { return keel::allocate_or_die(bytes, keel::Heap::kAlignment); }
 void* operator new[](std::size_t bytes) { return keel::allocate_or_die(bytes, keel::Heap::kAlignment); }
-void* operator new(std::size_t bytes, std::align_val_t a) { return keel::allocate_or_die(bytes, static_cast<size_t>(a)); }
+void* operator new(std::size_t bytes, std::align_val_t a) {
+  return keel::allocate_or_die(bytes, static_cast<size_t>(a));
+}
 void* operator new[](std::size_t bytes, std::align_val_t a) {
   return keel::allocate_or_die(bytes, static_cast<size_t>(a));
 }

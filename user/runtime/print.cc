@@ -10,7 +10,8 @@
 namespace keel {
 
 void log_text(LogLevel level, std::string_view text) {
-  const CapIndex target = find_capability("log");
+  CapIndex target = find_capability("log");
+  if (target == kNoCapability) target = find_capability("control");  // the service manager, which `log` comes from
   if (target == kNoCapability) return;
   while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
   text = text.substr(0, kMaxLogBytes);

@@ -1,8 +1,8 @@
 // The server's side of an interface, without a loop: what the generated BlockServer and its like build upon.
 //
-// A Request is one message being answered. dispatch() of the generated class decodes it, calls the handler and fills the
-// reply. A method declared `waits` runs as a coroutine: if it does not finish at once, the caller moves into a Reply
-// object (Deferred) and is answered when the coroutine ends.
+// A Request is one message being answered. dispatch() of the generated class decodes it, calls the handler and fills
+// the reply. A method declared `waits` runs as a coroutine: if it does not finish at once, the caller moves into a
+// Reply object (Deferred) and is answered when the coroutine ends.
 #pragma once
 
 #include "user/runtime/task.h"

@@ -1,5 +1,5 @@
-// ServiceLoop: the heart of a service. One thread receives calls, queued messages and signals on one port and hands them
-// to servers, handlers and waiting coroutines.
+// ServiceLoop: the heart of a service. One thread receives calls, queued messages and signals on one port and hands
+// them to servers, handlers and waiting coroutines.
 //
 //   struct Echo final : EchoServer { Result<u64> echo(Session, u64 n) override { return n; } };
 //   int main() {
@@ -9,7 +9,8 @@
 //     loop.run();                          // reports ready to the service manager, then serves for ever
 //   }
 //
-// Signals      come on one notification: the capability `events`, whose low 32 bits belong to the service manager (bit i:
+// Signals      come on one notification: the capability `events`, whose low 32 bits belong to the service manager (bit
+// i:
 //              the i-th entry of `uses` was restarted), or one of its own. allocate_bit() gives out bits from 63 down.
 // Coroutines   wait for an Event, a signal or a time. They resume between two messages, never inside a handler, after
 //              the reply to the first went out: so they may call the service that waited for it.

@@ -1,4 +1,5 @@
-// spawn_process: makes a process out of an ELF image and hands it exactly what is listed. A failure leaves nothing behind.
+// spawn_process: makes a process out of an ELF image and hands it exactly what is listed. A failure leaves nothing
+// behind.
 #pragma once
 
 #include <span>

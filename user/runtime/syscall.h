@@ -1,5 +1,6 @@
-// The system-call instruction. Plain calls go through the generated stubs (user/runtime/stubs.h), which use system_call();
-// messages go through ipc::. The machine's half is in x86_64/machine.cc; tests link host/machine.cc instead.
+// The system-call instruction. Plain calls go through the generated stubs (user/runtime/stubs.h), which use
+// system_call(); messages go through ipc::. The machine's half is in x86_64/machine.cc; tests link host/machine.cc
+// instead.
 //
 // Vector and x87 state does not survive a call that may wait. Every failure is recorded in last_error().
 #pragma once
@@ -17,8 +18,8 @@ struct SyscallWords {
 // A plain call: words in, results out (unchanged words where the call has none).
 Status system_call(Call call, u64 capability, SyscallWords& words);
 
-// A message's register half. Words from 8 on and capabilities are in message_page() of the calling thread: written there
-// before a call, found there after it, gone with the next call that carries a message.
+// A message's register half. Words from 8 on and capabilities are in message_page() of the calling thread: written
+// there before a call, found there after it, gone with the next call that carries a message.
 struct Message {
   u64 words[kRegisterWords] = {};  // those at or beyond word_count must be zero when sent, mean nothing when received
   u32 word_count = 0;

@@ -93,10 +93,10 @@ inline bool start(Task<void> task) { return task.valid(); }
 }  // namespace keel
 
 // TRY inside a coroutine that returns a Result.
-#define CO_TRY(expr)                                \
-  ({                                                \
-    auto keel_try_result = (expr);                  \
-    if (!keel_try_result.has_value()) [[unlikely]]  \
-      co_return keel_try_result.error();            \
-    *std::move(keel_try_result);                    \
+#define CO_TRY(expr)                               \
+  ({                                               \
+    auto keel_try_result = (expr);                 \
+    if (!keel_try_result.has_value()) [[unlikely]] \
+      co_return keel_try_result.error();           \
+    *std::move(keel_try_result);                   \
   })

@@ -11,8 +11,7 @@ u32 next_request_number() {
 }
 
 bool again(Status status, Repeat repeat, u32 attempt, Deadline deadline) {
-  return status == Status::peer_died && repeat == Repeat::idempotent && attempt < kMaxAttempts &&
-         !has_passed(deadline);
+  return status == Status::peer_died && repeat == Repeat::idempotent && attempt < kMaxAttempts && !has_passed(deadline);
 }
 
 Status post(CapIndex port, const Message& message) {
@@ -27,8 +26,7 @@ Status post(CapIndex port, const Message& message) {
 
 Result<void> hello(CapIndex port, u64 header, Deadline deadline) {
   Message message;
-  const Status status =
-      transact(port, message, Repeat::idempotent, deadline, [&] { Writer out(message, header, 1); });
+  const Status status = transact(port, message, Repeat::idempotent, deadline, [&] { Writer out(message, header, 1); });
   if (status != Status::ok) return status;
   Reader in(message, 2, 0);
   const u64 version = in.word();

@@ -1,10 +1,10 @@
 // The form of messages between services; used by the code that tools/codegen/idl.py generates.
 //
-// A request: word 0 = method (bits 0-7), interface (8-15), version (16-31), request number (32-63). Then, in the order of
-// the declaration, one word for each scalar, each field of a struct and the length of each string and byte array: the
-// *fixed* words. Then the contents of strings and byte arrays, each from a word of its own on, zero padded, the first at
-// word max(8, number of fixed words). Capabilities apart, in order.
-// A reply: word 0 = status; after any but ok nothing follows. Then as above.
+// A request: word 0 = method (bits 0-7), interface (8-15), version (16-31), request number (32-63). Then, in the order
+// of the declaration, one word for each scalar, each field of a struct and the length of each string and byte array:
+// the *fixed* words. Then the contents of strings and byte arrays, each from a word of its own on, zero padded, the
+// first at word max(8, number of fixed words). Capabilities apart, in order. A reply: word 0 = status; after any but ok
+// nothing follows. Then as above.
 //
 // Nothing received is trusted: Reader checks word count, lengths, ranges and the number and kinds of capabilities, and
 // owns the capabilities until they are taken.
@@ -82,12 +82,14 @@ inline void answer(Message& reply, Status status) { Writer out(reply, static_cas
 // Takes a message apart. Wrong values make status() other than ok; what was read is then meaningless but harmless.
 class Reader {
  public:
-  Reader(const Message& message, u32 fixed, u32 capabilities) : message_(message), data_(data_start(fixed)), end_(fixed) {
+  Reader(const Message& message, u32 fixed, u32 capabilities)
+      : message_(message), data_(data_start(fixed)), end_(fixed) {
     // SAFETY: the kernel tells at most kMaxMessageWords and kMaxMessageCaps; checked all the same, once, here.
     for (u32 i = 0; i < message.cap_count && i < kMaxMessageCaps; ++i) {
       caps_[i] = Cap(CapIndex(message_page().capabilities[i]));
     }
-    if (message.word_count < fixed || message.word_count > kMaxMessageWords || message.cap_count != capabilities) fail();
+    if (message.word_count < fixed || message.word_count > kMaxMessageWords || message.cap_count != capabilities)
+      fail();
     word();  // the header or status, which the caller has looked at
   }
 
@@ -176,7 +178,8 @@ u32 next_request_number();
 // Whether a call that failed is to be made again.
 bool again(Status status, Repeat repeat, u32 attempt, Deadline deadline);
 
-// Calls until there is a reply. `encode` writes the request anew for each attempt. Ok means that the reply's status is ok.
+// Calls until there is a reply. `encode` writes the request anew for each attempt. Ok means that the reply's status is
+// ok.
 template <class Encode>
 Status transact(CapIndex port, Message& message, Repeat repeat, Deadline deadline, Encode&& encode) {
   for (u32 attempt = 1;; ++attempt) {

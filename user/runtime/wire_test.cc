@@ -111,8 +111,9 @@ TEST(Wire, IdempotentMethodsAreRepeatedWhenTheServerDies) {
   deaths = 1000;
   EXPECT_EQ(BlockClient(CapIndex(0x20)).info().status(), Status::peer_died);
   calls = 0;
-  EXPECT_EQ(BlockClient(CapIndex(0x20)).attach(kernel.make(ObjectKind::memory), kernel.make(ObjectKind::memory), 1).status(),
-            Status::peer_died);
+  EXPECT_EQ(
+      BlockClient(CapIndex(0x20)).attach(kernel.make(ObjectKind::memory), kernel.make(ObjectKind::memory), 1).status(),
+      Status::peer_died);
   EXPECT_EQ(calls, 1u);
 }
 
@@ -135,7 +136,8 @@ class TestVfs final : public VfsServer {
  public:
   Result<NodeInfo> stat(Session, std::string_view path) override {
     seen = path;
-    return NodeInfo{.inode = 9, .type = 2, .mode = 0755, .size = 4096, .links = 3, .uid = 0, .gid = 0, .mtime = 77, .blocks = 8};
+    return NodeInfo{
+        .inode = 9, .type = 2, .mode = 0755, .size = 4096, .links = 3, .uid = 0, .gid = 0, .mtime = 77, .blocks = 8};
   }
   Result<VfsResolveReply> resolve(Session, std::string_view) override { return Status::not_found; }
   Result<FixedBytes<3072>> read_dir(Session, std::string_view path, u64 cookie) override {

@@ -1,5 +1,5 @@
-// FakeKernel: enough of the kernel's plain calls to test the runtime on the build machine. Keeps a table of capabilities,
-// lets the n-th call fail, and passes calls straight to a server.
+// FakeKernel: enough of the kernel's plain calls to test the runtime on the build machine. Keeps a table of
+// capabilities, lets the n-th call fail, and passes calls straight to a server.
 #pragma once
 
 #include <cstdlib>

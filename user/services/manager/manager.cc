@@ -11,20 +11,26 @@ namespace {
 constexpr u64 kPortQueue = 16;
 constexpr u64 kStartTimeout = 30 * kSecond;
 constexpr u64 kDeviceManagerPatience = 3 * kSecond;
-constexpr u64 kDead = 3;  // process_info: state
+constexpr u64 kDead = 3;                               // process_info: state
 constexpr std::string_view kDeviceManager = "devmgr";  // the port, and so the service behind it
 
-constexpr Rights kClient = rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
+constexpr Rights kClient =
+    rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
 constexpr Rights kServe = kClient | rights::port::receive | rights::port::badge;
 constexpr Rights kShare = rights::transfer | rights::derive | rights::inspect;
 
 u32 level_of(Priority priority) {
   switch (priority) {
-    case Priority::real_time: return kRealTimeLevel;
-    case Priority::high: return kHighLevel;
-    case Priority::normal: return kNormalLevel;
-    case Priority::low: return kLowLevel;
-    case Priority::idle: return kIdleLevel;
+    case Priority::real_time:
+      return kRealTimeLevel;
+    case Priority::high:
+      return kHighLevel;
+    case Priority::normal:
+      return kNormalLevel;
+    case Priority::low:
+      return kLowLevel;
+    case Priority::idle:
+      return kIdleLevel;
   }
   return kNormalLevel;
 }
@@ -76,7 +82,8 @@ void Manager::adopt() {
     }
     if (service == nullptr) {
       r.state = ServiceState::stopped;
-    } else if (half_started || (r.process == 0 && (r.state == ServiceState::starting || r.state == ServiceState::ready))) {
+    } else if (half_started ||
+               (r.process == 0 && (r.state == ServiceState::starting || r.state == ServiceState::ready))) {
       r.state = ServiceState::waiting;
     } else if (r.process != 0) {
       ++running;
@@ -233,7 +240,8 @@ void Manager::report_ready(Record& r) {
   live(r).beat_ns = r.ready_ns;
   commit();
   r.state = ServiceState::ready;
-  log_notice("{:<16} ready {:>6} ms  process {}", text_of(r.name), (r.ready_ns - live(r).started_ns) / kMillisecond, r.pid);
+  log_notice("{:<16} ready {:>6} ms  process {}", text_of(r.name), (r.ready_ns - live(r).started_ns) / kMillisecond,
+             r.pid);
   if (r.restarts != 0) tell_users(r);
   changed_.notify();
 }
@@ -310,16 +318,16 @@ void Manager::bury(Record& r, u64 exit_status, u64 faults) {
       ++r.restarts;
       commit();
       r.state = ServiceState::restarting;
-      log_warning("{:<16} {} with status {}; again in {} ms", text_of(r.name), how, exit_status,
+      log_warning("{:<16} {} with status {:#x}; again in {} ms", text_of(r.name), how, exit_status,
                   (r.start_at_ns - now_ns()) / kMillisecond);
       return;
     case AfterDeath::stop:
-      set_text(r.reason, format_to(reason, "{} with status {}", how, exit_status));
+      set_text(r.reason, format_to(reason, "{} with status {:#x}", how, exit_status));
       r.state = ServiceState::stopped;
-      log_notice("{:<16} {} with status {}", text_of(r.name), how, exit_status);
+      log_notice("{:<16} {} with status {:#x}", text_of(r.name), how, exit_status);
       return;
     case AfterDeath::give_up:
-      give_up(r, format_to(reason, "{} more than {} times in {} s, last with status {}", how, service.max_restarts,
+      give_up(r, format_to(reason, "{} more than {} times in {} s, last with status {:#x}", how, service.max_restarts,
                            service.restart_window_ns / kSecond, exit_status));
       return;
   }
@@ -365,7 +373,8 @@ Result<void> Manager::try_start(Record& r, const Service& service, const char** 
   if (r.events == 0) r.events = TRY(sys::notification_create(self().group)).value;
   *what = "state";
   if (r.memory == 0 && service.state_bytes != 0) {
-    r.memory = TRY(sys::memory_create(CapIndex(r.group), align_up(service.state_bytes, kPageSize) / kPageSize, 0)).value;
+    r.memory =
+        TRY(sys::memory_create(CapIndex(r.group), align_up(service.state_bytes, kPageSize) / kPageSize, 0)).value;
   }
   *what = "device";
   if (service.is_driver) TRY(prepare_driver(r));
@@ -377,7 +386,8 @@ Result<void> Manager::try_start(Record& r, const Service& service, const char** 
   InplaceVector<std::string_view, kMaxListItems + 2> arguments;
   for (const std::string_view argument : service.args) static_cast<void>(arguments.push_back(argument));
   char beat[48], rsdp[48];
-  if (service.heartbeat_ns != 0) static_cast<void>(arguments.push_back(format_to(beat, "heartbeat={}", service.heartbeat_ns)));
+  if (service.heartbeat_ns != 0)
+    static_cast<void>(arguments.push_back(format_to(beat, "heartbeat={}", service.heartbeat_ns)));
   for (const CapabilityWish& wish : service.capabilities) {
     if (wish.kind != CapabilityKind::acpi) continue;
     static_cast<void>(arguments.push_back(format_to(rsdp, "rsdp={}", authority_.rsdp)));
@@ -483,7 +493,8 @@ void Manager::grant_wish(const CapabilityWish& wish, u32 ports_before, Grants& g
 
 DeviceManagerClient Manager::device_manager() {
   const Provider provider = find_provider(kDeviceManager, config_, table_);
-  return DeviceManagerClient(provider.record == nullptr ? kNoCapability : CapIndex(provider.record->ports[provider.port]));
+  return DeviceManagerClient(provider.record == nullptr ? kNoCapability
+                                                        : CapIndex(provider.record->ports[provider.port]));
 }
 
 void Manager::scan_devices() {

@@ -3,7 +3,8 @@
 // Badges       of the manager's own port: bits 0-15 the number of the caller's record + 1, bit 16 it may command others
 //              (`uses manager`), bit 17 it may look up names (`uses names`). Of services' ports: the number of the
 //              caller's record + 1; 0 is the manager. A badge is the same before and after a restart of either side.
-// Waiting      The manager calls nobody but the device manager, and that with a deadline, from supervise(): so no service
+// Waiting      The manager calls nobody but the device manager, and that with a deadline, from supervise(): so no
+// service
 //              can hold it up, and no call waits for itself.
 // Restart      table.h says what survives the manager; adopt() takes it up.
 #pragma once

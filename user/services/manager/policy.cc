@@ -12,7 +12,8 @@ bool is_settled(ServiceState state) {
 Readiness readiness_of(const Service& service, const Config& config, Table& table) {
   for (const std::string_view need : service.needs) {
     const Record* r = table.find(need);
-    if (r == nullptr || r->state == ServiceState::failed || r->state == ServiceState::absent) return {Wait::hopeless, need};
+    if (r == nullptr || r->state == ServiceState::failed || r->state == ServiceState::absent)
+      return {Wait::hopeless, need};
   }
   for (const std::string_view need : service.needs) {
     const ServiceState state = table.find(need)->state;
@@ -66,7 +67,8 @@ Provider find_provider(std::string_view port, const Config& config, Table& table
 
 InstanceName instance_name(std::string_view name, u32 instance) {
   InstanceName made;
-  made.size = (instance <= 1 ? format_to(made.bytes, "{}", name) : format_to(made.bytes, "{}.{}", name, instance)).size();
+  made.size =
+      (instance <= 1 ? format_to(made.bytes, "{}", name) : format_to(made.bytes, "{}.{}", name, instance)).size();
   return made;
 }
 

@@ -22,8 +22,9 @@ struct PolicyTest : testing::Test {
 };
 
 TEST_F(PolicyTest, AServiceWaitsForWhatItNeedsAndForPortsThatMayCome) {
-  load("[service log]\nexec=/l\nprovides=log\n[service fs]\nexec=/f\nneeds=log\nuses=block\n"
-       "[driver disk]\nexec=/d\nmatch=pci:1af4:1042\nprovides=block\n");
+  load(
+      "[service log]\nexec=/l\nprovides=log\n[service fs]\nexec=/f\nneeds=log\nuses=block\n"
+      "[driver disk]\nexec=/d\nmatch=pci:1af4:1042\nprovides=block\n");
   EXPECT_EQ(readiness("log").wait, Wait::nothing);
   EXPECT_EQ(readiness("fs").wait, Wait::needs);
   EXPECT_EQ(readiness("fs").blocked_by, "log");

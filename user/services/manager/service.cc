@@ -1,6 +1,6 @@
 // What the manager answers to others.
-#include "user/services/manager/manager.h"
 #include "user/runtime/stubs.h"
+#include "user/services/manager/manager.h"
 
 namespace keel::manager {
 namespace {

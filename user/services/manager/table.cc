@@ -20,13 +20,20 @@ bool is_sound(const TableHeader& header, std::span<const Record> records) {
 
 std::string_view state_name(ServiceState state) {
   switch (state) {
-    case ServiceState::waiting: return "waiting";
-    case ServiceState::starting: return "starting";
-    case ServiceState::ready: return "ready";
-    case ServiceState::restarting: return "restarting";
-    case ServiceState::stopped: return "stopped";
-    case ServiceState::failed: return "failed";
-    case ServiceState::absent: return "absent";
+    case ServiceState::waiting:
+      return "waiting";
+    case ServiceState::starting:
+      return "starting";
+    case ServiceState::ready:
+      return "ready";
+    case ServiceState::restarting:
+      return "restarting";
+    case ServiceState::stopped:
+      return "stopped";
+    case ServiceState::failed:
+      return "failed";
+    case ServiceState::absent:
+      return "absent";
   }
   return "unknown";
 }

@@ -2,7 +2,8 @@
 //
 // Invariants   I1 a record whose intent is `none` is true: its capabilities are held, its state is what it says.
 //              I2 a record whose intent is `starting` names everything made so far except perhaps the last thing. A
-//                 successor ends what it names, and deletes every capability that no record names (sweep in manager.cc).
+//                 successor ends what it names, and deletes every capability that no record names (sweep in
+//                 manager.cc).
 // Order        intent is written before, commit after: the manager may die between any two stores. It is one thread, so
 //              program order is all that is needed; each commit is followed by a compiler barrier.
 // Trust        only managers write here. A wrong magic or size starts afresh.
@@ -21,8 +22,8 @@ inline constexpr usize kMaxRecords = 96;
 inline constexpr usize kMaxPorts = 4;  // that one service provides
 
 enum class ServiceState : u32 {
-  waiting = 0,     // for what it needs
-  starting = 1,    // its process runs and has not reported yet
+  waiting = 0,   // for what it needs
+  starting = 1,  // its process runs and has not reported yet
   ready = 2,
   restarting = 3,  // dead, waits for its time
   stopped = 4,     // ended as its policy allows
@@ -47,13 +48,13 @@ struct Record {
   u64 memory;  // its state object
   u64 device_port;
   u64 ports[kMaxPorts];  // in the order of `provides`
-  u64 device_id;  // of a driver; 0: none
-  u64 restarts;   // since boot
-  u64 ready_ns;   // when the present instance was ready
+  u64 device_id;         // of a driver; 0: none
+  u64 restarts;          // since boot
+  u64 ready_ns;          // when the present instance was ready
   u64 window_start_ns;
   u32 window_restarts;
   u32 reserved;
-  u64 backoff_ns;  // of the next restart
+  u64 backoff_ns;   // of the next restart
   u64 start_at_ns;  // restarting: not before
   char reason[96];
 };

@@ -15,5 +15,9 @@ enum class ExitReason : u32 {
 [[noreturn]] void exit_emulator(ExitReason reason);
 // Ends the process: nothing would wake it.
 [[noreturn]] void halt_forever();
+[[noreturn]] void reset_machine();
+
+// Ends the process with status 2: there is nothing to start again.
+[[noreturn]] void reset_machine();
 
 }  // namespace keel::arch

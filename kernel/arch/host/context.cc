@@ -1,0 +1,42 @@
+#include <arch/context.h>
+#include <arch/interrupts.h>
+#include <arch/ports.h>
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/thread.h"
+#include "kernel/mm/address_space.h"
+
+namespace keel::arch {
+
+u64 read_clock(Cpu& cpu) { return cpu.arch.clock; }
+void set_timer(Cpu& cpu, u64 deadline_ns) { cpu.arch.timer_ns = deadline_ns; }
+void interrupt_self(Cpu& cpu) { cpu.arch.self_interrupt = true; }
+void relax() {}
+
+void unload_thread(Cpu& cpu) { cpu.loaded = nullptr; }
+
+void load_thread(Cpu& cpu, Thread& next) {
+  unload_thread(cpu);
+  if (cpu.space != next.space) {
+    next.space->activate(cpu);
+    ++cpu.arch.address_space_loads;
+  }
+  cpu.loaded = &next;
+}
+
+void leave_space(Cpu& cpu) { cpu.space = nullptr; }
+
+namespace {
+constexpr u64 kLines = 24;
+}
+
+bool has_interrupt_line(u64 line) { return line < kLines; }
+void route_interrupt_line(Cpu&, u64, u8, bool, bool) {}
+void mask_interrupt_line(u64) {}
+void unmask_interrupt_line(u64) {}
+InterruptMessage interrupt_message(Cpu&, u8 vector) { return {0xfee00000, vector}; }
+
+u32 read_port(u16, u32 width) { return width == 1 ? 0xff : width == 2 ? 0xffff : 0xffffffff; }
+void write_port(u16, u32, u32) {}
+
+}  // namespace keel::arch

@@ -1,0 +1,15 @@
+// A simulated processor: a clock that only tests move, and what the kernel asked of the hardware.
+#pragma once
+
+#include "base/types.h"
+
+namespace keel::arch {
+
+struct CpuState {
+  u64 clock = 0;                 // time stamp counter; tests advance it
+  u64 timer_ns = ~u64{0};        // what the timer was set to
+  bool self_interrupt = false;   // asked for and not yet taken
+  u64 address_space_loads = 0;
+};
+
+}  // namespace keel::arch

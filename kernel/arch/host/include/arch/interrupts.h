@@ -1,0 +1,25 @@
+// Interrupt lines and messages of a simulated machine: 24 lines that record whether they are masked.
+#pragma once
+
+#include "base/types.h"
+
+namespace keel {
+class Cpu;
+}
+
+namespace keel::arch {
+
+bool has_interrupt_line(u64 line);
+// Sends a line to this CPU as `vector`; it stays masked.
+void route_interrupt_line(Cpu& cpu, u64 line, u8 vector, bool level, bool active_low);
+void mask_interrupt_line(u64 line);
+void unmask_interrupt_line(u64 line);
+
+// What a device writes, and where, to raise `vector` on this CPU.
+struct InterruptMessage {
+  u64 address;
+  u64 data;
+};
+InterruptMessage interrupt_message(Cpu& cpu, u8 vector);
+
+}  // namespace keel::arch

@@ -1,4 +1,0 @@
-#pragma once
-namespace keel::arch {
-struct CpuState {};
-}  // namespace keel::arch
