@@ -19,7 +19,7 @@
 
 namespace keel {
 
-inline constexpr u64 kFileBufferBytes = 128 * 1024;
+inline constexpr u64 kFileBufferBytes = 256 * 1024;
 
 class File {
  public:

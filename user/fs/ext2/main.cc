@@ -21,26 +21,29 @@ namespace {
 
 constexpr u64 kLookAgain = 2 * kSecond;
 
-// Metadata comes in reads of single blocks, directories in runs of them: small reads take a whole window along.
+constexpr u32 kBlockUse = 0;  // the place of `block` in `uses`
+
 class Disk final : public ext2::BlockSource {
  public:
-  Result<void> open(CapIndex port) {
-    if (client_.has_value()) return {};
-    Result<BlockClient> client = BlockClient::connect(port);
-    if (!client.has_value()) return client.error();
-    client_.emplace(std::move(*client));
+  explicit Disk(ServiceLoop& loop)
+      : connection_(find_capability("block"), loop.notification(), loop.allocate_bit(), kBlockUse) {
+    loop.on_restart(kBlockUse, [this] { connection_.driver_restarted(); });
+  }
+  Result<void> open() {
+    if (!device_.has_value()) device_.emplace(TRY(BlockDevice::open(connection_)));
     return {};
   }
-  Result<void> read(u64 byte_offset, std::span<std::byte> out) override { return client_->read(byte_offset, out); }
-  u64 size() const override { return client_->size(); }
+  Result<void> read(u64 byte_offset, std::span<std::byte> out) override { return device_->read(byte_offset, out); }
+  u64 size() const override { return device_->geometry().bytes(); }
 
  private:
-  std::optional<BlockClient> client_;
+  BlockConnection connection_;
+  std::optional<BlockDevice> device_;
 };
 
 class Ext2Server final : public FileSystemServer {
  public:
-  explicit Ext2Server(CapIndex port) : port_(port) { mount(); }
+  explicit Ext2Server(ServiceLoop& loop) : port_(loop.port()), disk_(loop) { mount(); }
 
   Result<FileSystemStatfsReply> statfs(Session) override {
     FileSystemStatfsReply reply;
@@ -119,13 +122,12 @@ class Ext2Server final : public FileSystemServer {
   }
 
   Status try_mount() {
-    const CapIndex port = find_capability("block");
-    if (port == kNoCapability) {
+    if (find_capability("block") == kNoCapability) {
       problem_ = "no disk";
       return Status::io_error;
     }
     char text[112];
-    if (const Result<void> opened = disk_.open(port); !opened.has_value()) {
+    if (const Result<void> opened = disk_.open(); !opened.has_value()) {
       problem_ = format_to(text, "the disk does not answer: {}", opened.error());
       return Status::io_error;
     }
@@ -179,9 +181,8 @@ class Ext2Server final : public FileSystemServer {
 
 int main() {
   using namespace keel;
-  const CapIndex port = find_capability("serve.ext2");
-  static Ext2Server server(port);
-  ServiceLoop loop(port);
+  ServiceLoop loop(find_capability("serve.ext2"));
+  Ext2Server server(loop);
   loop.add(server);
   loop.run();
 }

@@ -58,11 +58,6 @@ class History {
     if (low == records_.size()) return Status::not_found;
     return at(low);
   }
-  LogBoundsReply bounds() {
-    const MutexGuard guard(mutex_);
-    if (records_.empty()) return {1, 1};
-    return {at(0).sequence, at(records_.size() - 1).sequence + 1};
-  }
 
  private:
   const Record& at(usize index) REQUIRES(mutex_) { return records_[(first_ + index) % records_.size()]; }
@@ -161,7 +156,6 @@ class LogService final : public LogServer {
                         .name = record.name,
                         .text = record.text};
   }
-  Result<LogBoundsReply> bounds(Session) override { return history_.bounds(); }
 
  private:
   History& history_;
