@@ -224,7 +224,8 @@ u64 Shell::run_words(Words words, bool background, std::string_view text) {
   static_cast<void>(sys::process_watch(child->process.get(), events_, kChildBit));
   const u64 status = wait_foreground(child->process);
   end_foreground();
-  if (is_fault(status) || status == kExitKilled) {
+  // Of a fault the kernel's record tells more, and the log service shows it.
+  if (status == kExitKilled) {
     Output out;
     out.print("{}: {}\n", name, describe_exit(status).view());
   }
