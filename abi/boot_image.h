@@ -1,6 +1,6 @@
-// The boot image: the one module that a boot loader hands to the kernel. It holds the first process, laid out for mapping
-// so that the kernel needs no ELF loader, and the archive of everything else, which the kernel does not look into.
-// Made by tools/mkbootimage.
+// The boot image: the one module that a boot loader hands to the kernel. It holds the first process, laid out for
+// mapping so that the kernel needs no ELF loader, and the archive of everything else, which the kernel does not look
+// into. Made by tools/mkbootimage.
 #pragma once
 
 #include "base/types.h"

@@ -61,7 +61,7 @@ inline constexpr u32 kMaxMessageCaps = 4;
 
 // One page per thread, mapped read-write in its process and pinned. The kernel reads each word at most once per call.
 struct MessagePage {
-  u64 words[kMaxMessageWords];  // words 8 and on of a message; words 0-7 are in registers
+  u64 words[kMaxMessageWords];        // words 8 and on of a message; words 0-7 are in registers
   u64 capabilities[kMaxMessageCaps];  // in: indices to send; out: indices received
   u64 deadline;                       // of call, reply_receive and receive, when the descriptor says so
   u64 trace_id;                       // causality hint of the running coroutine; never trusted
@@ -72,16 +72,16 @@ static_assert(sizeof(MessagePage) == 4096);
 
 // What a fault handler receives in words 0-7 (kind MessageKind::fault), and answers in word 0.
 enum class FaultKind : u64 {
-  page = 1,         // address = what was touched; detail: bit 0 present, bit 1 write, bit 4 instruction fetch
+  page = 1,  // address = what was touched; detail: bit 0 present, bit 1 write, bit 4 instruction fetch
   divide = 2,
   breakpoint = 3,
   illegal_instruction = 4,
-  protection = 5,   // general protection; detail = error code
+  protection = 5,  // general protection; detail = error code
   floating_point = 6,
   alignment = 7,
   debug = 8,
-  stack = 9,        // stack segment or non-canonical stack address
-  other = 10,       // detail = vector
+  stack = 9,   // stack segment or non-canonical stack address
+  other = 10,  // detail = vector
 };
 enum class FaultAnswer : u64 { kill = 0, resume = 1 };
 
@@ -96,7 +96,7 @@ struct ThreadRegisters {
 struct TimePage {
   u32 sequence;
   u32 shift;
-  u64 multiplier;   // ns = ((tsc - tsc_base) * multiplier) >> shift, with a 128-bit product
+  u64 multiplier;  // ns = ((tsc - tsc_base) * multiplier) >> shift, with a 128-bit product
   u64 tsc_base;
   u64 ns_base;      // added to the above
   u64 wall_base_s;  // seconds since 1970 at ns 0, from the firmware clock; 0 if unknown

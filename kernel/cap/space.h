@@ -20,7 +20,7 @@ namespace keel {
 struct CapSlot {
   Atomic<u64> header{0};
   KObject* object = nullptr;
-  u64 scope = 0;            // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot
+  u64 scope = 0;  // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot
   CapNode* node = nullptr;
 
   static constexpr u64 make_header(u32 generation, Rights rights, ObjectKind kind) {
@@ -109,8 +109,7 @@ class CapSpace {
   void unreserve(Cpu& cpu, u32 number);
   Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
   // Fills a reserved slot. The tree lock is held, so that a revocation finds either no node or a live slot.
-  CapIndex publish(u32 number, KObject& object, Rights rights, u64 scope, CapNode& node)
-      REQUIRES(object.tree_lock());
+  CapIndex publish(u32 number, KObject& object, Rights rights, u64 scope, CapNode& node) REQUIRES(object.tree_lock());
   Result<void> grow(Cpu& cpu) REQUIRES(lock_);
   // Clears the header (I2); the old one. Who gets a live one owns what follows: retire().
   static u64 clear(CapSlot& slot);

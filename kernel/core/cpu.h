@@ -35,7 +35,7 @@ class Cpu {
   bool timer_stale = true;               // the hardware timer may not fit the timer queue and the quantum any more
   u64 context_since = 0;                 // time stamp up to which `context` has been charged
   u64 quantum_end_ns = 0;
-  u64 timer_set_ns = ~u64{0};            // what the hardware timer is set to
+  u64 timer_set_ns = ~u64{0};  // what the hardware timer is set to
 
   Machine& machine;
   u32 index;

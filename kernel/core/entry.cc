@@ -14,13 +14,13 @@
 namespace keel {
 namespace {
 
-constexpr u32 kWorkSteps = 4;      // per entry: law 3 and docs/invariants.md, "bounded work"
+constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
 
 // What the current thread may do next: run on, or be replaced.
 bool may_run_on(Cpu& cpu) {
   Thread* t = cpu.current;
-  if (t == nullptr || t->status != ThreadStatus::running) return false;
+  if (t == nullptr || t->phase.status != ThreadStatus::running) return false;
   if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) return false;
   return !cpu.reschedule;
 }
@@ -28,13 +28,12 @@ bool may_run_on(Cpu& cpu) {
 // The current thread gives the CPU up although it could go on.
 void put_back(Cpu& cpu, u64 now) {
   Thread* t = cpu.current;
-  if (t == nullptr || t->status != ThreadStatus::running) return;
+  if (t == nullptr || t->phase.status != ThreadStatus::running) return;
   if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) {
-    t->status = ThreadStatus::waiting;
-    t->wait.kind = WaitKind::stopped;
+    t->phase = {ThreadStatus::waiting, WaitKind::stopped};
     return;
   }
-  t->status = ThreadStatus::ready;
+  t->phase = {ThreadStatus::ready};
   if (now >= cpu.quantum_end_ns) {
     cpu.scheduler.enqueue_back(*t);
   } else {
@@ -45,8 +44,7 @@ void put_back(Cpu& cpu, u64 now) {
 Thread* pick(Cpu& cpu) {
   while (Thread* t = cpu.scheduler.pick()) {
     if (t->process->alive()) return t;
-    t->status = ThreadStatus::waiting;  // its process is going: the teardown will find it
-    t->wait.kind = WaitKind::stopped;
+    t->phase = {ThreadStatus::waiting, WaitKind::stopped};  // its process is going: the teardown will find it
   }
   return nullptr;
 }
@@ -75,7 +73,7 @@ Thread* leave_kernel(Cpu& cpu) {
     cpu.timer_stale = true;
     cpu.change_context(next == nullptr ? nullptr : next->context);
     if (next != nullptr) {
-      next->status = ThreadStatus::running;
+      next->phase = {ThreadStatus::running};
       ++next->switches;
     }
   }
@@ -90,7 +88,7 @@ void report_crash(Cpu& cpu, const Thread& t, const char* what) {
   u32 length = 0;
   while (length < sizeof(p.name().text) && p.name().text[length] != 0) ++length;
   log_format(cpu, LogLevel::info, "crash: {} (pid {}): {} at address {:#x} by the instruction at {:#x}, stack {:#x}",
-      std::string_view(p.name().text, length), p.id(), what, t.fault.address, t.state.rip, t.state.rsp);
+             std::string_view(p.name().text, length), p.id(), what, t.fault.address, t.state.rip, t.state.rsp);
 }
 
 const char* describe(const FaultRecord& fault) {
@@ -98,15 +96,24 @@ const char* describe(const FaultRecord& fault) {
     case FaultKind::page:
       if ((fault.detail & 16) != 0) return "execution of memory that is not code";
       return (fault.detail & 2) != 0 ? "bad write" : "bad read";
-    case FaultKind::divide: return "division error";
-    case FaultKind::breakpoint: return "breakpoint";
-    case FaultKind::illegal_instruction: return "illegal instruction";
-    case FaultKind::protection: return "protection violation";
-    case FaultKind::floating_point: return "floating-point error";
-    case FaultKind::alignment: return "misaligned access";
-    case FaultKind::debug: return "debug exception";
-    case FaultKind::stack: return "bad stack";
-    case FaultKind::other: return "exception";
+    case FaultKind::divide:
+      return "division error";
+    case FaultKind::breakpoint:
+      return "breakpoint";
+    case FaultKind::illegal_instruction:
+      return "illegal instruction";
+    case FaultKind::protection:
+      return "protection violation";
+    case FaultKind::floating_point:
+      return "floating-point error";
+    case FaultKind::alignment:
+      return "misaligned access";
+    case FaultKind::debug:
+      return "debug exception";
+    case FaultKind::stack:
+      return "bad stack";
+    case FaultKind::other:
+      return "exception";
   }
   return "exception";
 }

@@ -1,4 +1,5 @@
-// Machine: all kernel state hangs off one of these (law 10). On hardware there is one; tests and the simulator have many.
+// Machine: all kernel state hangs off one of these (law 10). On hardware there is one; tests and the simulator have
+// many.
 #pragma once
 
 #include "abi/boot_image.h"
@@ -65,7 +66,7 @@ class Machine {
   u32 thread_count() const { return thread_count_.load(kRelaxed); }
   void count_thread(i32 change) { thread_count_.fetch_add(u32(change), kRelaxed); }
 
-  u64 boot_tsc = 0;       // at the kernel's first instruction
+  u64 boot_tsc = 0;        // at the kernel's first instruction
   u64 first_user_tsc = 0;  // when the first user thread was started
   TimePage* time_page = nullptr;
   PhysAddr time_page_address;

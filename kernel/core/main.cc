@@ -51,7 +51,8 @@ void kernel_main(BootInfo& boot) {
 
   const auto s = machine.frames.statistics();
   log_format(cpu, LogLevel::info, "Keel: {} MiB of memory, {} MiB free, {} of {} CPUs, slide {:#x}",
-      boot.usable_bytes() >> 20, s.free * kPageSize >> 20, machine.cpu_count, machine.present_cpus, boot.kernel_slide);
+             boot.usable_bytes() >> 20, s.free * kPageSize >> 20, machine.cpu_count, machine.present_cpus,
+             boot.kernel_slide);
   if (has_boot_option(boot.command_line(), "selftest")) arch::exit_emulator(arch::ExitReason::success);
   check("service manager", machine.start_manager(cpu, boot));
   arch::run(cpu, enter_first(cpu));

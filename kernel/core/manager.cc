@@ -14,7 +14,7 @@ namespace {
 constexpr u64 kStackPages = 16;
 constexpr u64 kStatePages = 16;
 constexpr u32 kManagerLevel = kHighLevel;
-constexpr u32 kMaxRestarts = 10;                 // within kRestartWindowNs: then it is given up
+constexpr u32 kMaxRestarts = 10;  // within kRestartWindowNs: then it is given up
 constexpr u64 kRestartWindowNs = 10'000'000'000;
 
 u64 pages_of(u64 bytes) { return (bytes + kPageSize - 1) / kPageSize; }
@@ -56,14 +56,15 @@ Result<void> Machine::load_manager(Cpu& cpu, Process& manager) {
   const BootImageHeader& image = manager_.image;
   // The kernel chooses a place for the whole span by mapping it once, and then fills it in.
   auto span = TRY(MemoryObject::create_anonymous(cpu, manager.group(), image.span / kPageSize));
-  VirtAddr base = TRY(space.map(cpu, {.memory = *span, .pages = image.span / kPageSize, .prot = Protection::none,
-                                      .max = Protection::none}));
+  VirtAddr base = TRY(space.map(
+      cpu, {.memory = *span, .pages = image.span / kPageSize, .prot = Protection::none, .max = Protection::none}));
   for (Progress p; !p.finished;) p = TRY(space.unmap(cpu, base, image.span));
   for (u32 i = 0; i < image.segment_count; ++i) {
     const BootSegment& s = image.segments[i];
     const u64 pages = s.bytes / kPageSize;
-    const Protection prot = s.write != 0 ? Protection::read_write : s.execute != 0 ? Protection::read_execute
-                                                                                  : Protection::read;
+    const Protection prot = s.write != 0     ? Protection::read_write
+                            : s.execute != 0 ? Protection::read_execute
+                                             : Protection::read;
     RefPtr<MemoryObject> memory;
     if (s.write != 0) {
       memory = TRY(MemoryObject::create_anonymous(cpu, manager.group(), pages));
@@ -71,12 +72,12 @@ Result<void> Machine::load_manager(Cpu& cpu, Process& manager) {
     } else {
       memory = TRY(MemoryObject::create_boot_module(cpu, manager.group(), manager_.module.base + s.offset, pages));
     }
-    TRY(space.map(cpu, {.memory = *memory, .pages = pages, .prot = prot, .max = prot, .at = base + s.address,
-                        .fixed = true}));
+    TRY(space.map(
+        cpu, {.memory = *memory, .pages = pages, .prot = prot, .max = prot, .at = base + s.address, .fixed = true}));
   }
   auto stack = TRY(MemoryObject::create_anonymous(cpu, manager.group(), kStackPages));
-  VirtAddr stack_at = TRY(space.map(cpu, {.memory = *stack, .pages = kStackPages, .prot = Protection::read_write,
-                                          .max = Protection::read_write}));
+  VirtAddr stack_at = TRY(space.map(
+      cpu, {.memory = *stack, .pages = kStackPages, .prot = Protection::read_write, .max = Protection::read_write}));
 
   auto thread = TRY(Thread::create(cpu, manager, kManagerLevel));
   // The capabilities that belong to this life of the process replace those of the last.
@@ -115,8 +116,8 @@ Result<void> Machine::load_manager(Cpu& cpu, Process& manager) {
   argument(format_to(text, "restarts={}", manager_.restarts));
   argument(format_to(text, "archive={}", manager_.image.archive_bytes));
   block->bytes = u32(arguments - bytes) + block->argument_bytes;
-  VirtAddr block_at = TRY(space.map(cpu, {.memory = *block_memory, .pages = 1, .prot = Protection::read,
-                                          .max = Protection::read}));
+  VirtAddr block_at =
+      TRY(space.map(cpu, {.memory = *block_memory, .pages = 1, .prot = Protection::read, .max = Protection::read}));
 
   thread->start(cpu, (base + image.entry).value, (stack_at + kStackPages * kPageSize).value, block_at.value,
                 thread->message_page_user.value);
@@ -133,8 +134,8 @@ Result<void> Machine::grant_manager(Cpu& cpu, Process& manager, const BootInfo& 
   };
   ResourceGroup& group = root_group_;
   const u64 archive_pages = pages_of(manager_.image.archive_bytes);
-  auto archive = TRY(MemoryObject::create_boot_module(
-      cpu, group, boot.module.base + manager_.image.archive_offset, archive_pages == 0 ? 1 : archive_pages));
+  auto archive = TRY(MemoryObject::create_boot_module(cpu, group, boot.module.base + manager_.image.archive_offset,
+                                                      archive_pages == 0 ? 1 : archive_pages));
   auto physical = TRY(MemoryObject::create_physical(cpu, group, PhysAddr(0), u64{1} << 28, CacheMode::uncached));
   auto time = TRY(MemoryObject::create_boot_module(cpu, group, time_page_address, 1));
   auto state = TRY(MemoryObject::create_anonymous(cpu, group, kStatePages));
@@ -176,7 +177,7 @@ bool Machine::restart_manager(Cpu& cpu, Process& manager) {
   ++manager_.restarts;
   if (++manager_.restarts_in_window > kMaxRestarts) {
     log_format(cpu, LogLevel::error, "the service manager died {} times in {} s and is given up", kMaxRestarts,
-        kRestartWindowNs / 1'000'000'000);
+               kRestartWindowNs / 1'000'000'000);
     return true;
   }
   Result<RefPtr<AddressSpace>> space = AddressSpace::create(cpu, manager.group(), random.next(cpu));
@@ -187,7 +188,8 @@ bool Machine::restart_manager(Cpu& cpu, Process& manager) {
     loaded = load_manager(cpu, manager);
   }
   if (loaded.has_value()) {
-    log_format(cpu, LogLevel::info, "manager: restarted by the kernel (status of the last one: {:#x})", manager.exit_status());
+    log_format(cpu, LogLevel::info, "manager: restarted by the kernel (status of the last one: {:#x})",
+               manager.exit_status());
   } else {
     log_format(cpu, LogLevel::error, "manager: cannot be restarted: {}", loaded.status());
   }

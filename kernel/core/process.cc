@@ -119,6 +119,11 @@ void Process::watch(Cpu& cpu, Notification* notification, u64 bits) {
   watcher_bits_ = bits;
 }
 
+// Nobody can see the process any more; it runs on while it has threads.
+void Process::on_zero_handles(Cpu& cpu) {
+  while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);
+}
+
 void Process::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
 
 void Process::set_handler(RefPtr<Port> port, u64 badge) {

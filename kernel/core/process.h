@@ -53,6 +53,7 @@ class Process final : public KObject {
   void wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline);
   void watch(Cpu& cpu, Notification* notification, u64 bits);
   void wake_revoked(Cpu& cpu) override;
+  void on_zero_handles(Cpu& cpu) override;
 
   // The fault handler's port; may be null.
   Port* handler() const { return handler_.get(); }

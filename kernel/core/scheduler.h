@@ -1,6 +1,7 @@
 // Scheduler: one CPU's ready threads: a queue per level and a bitmap of the levels that have one. Picking is O(1).
 //
-// Levels       five classes with priorities inside (abi/types.h): idle, low, normal, high, real-time. A thread is queued
+// Levels       five classes with priorities inside (abi/types.h): idle, low, normal, high, real-time. A thread is
+// queued
 //              at the level of the scheduling context that it runs on, which may be a caller's (donation).
 // Invariants   I1 a thread is in a queue exactly while its state is ready. I2 bit n of ready_ is set exactly while
 //              queue n is not empty. I3 the running thread is in no queue.

@@ -32,6 +32,7 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
   }
   auto thread = RefPtr<Thread>::adopt(*made);
   thread->cpu = &cpu;
+  thread->directory = process.caps.directory();
   thread->message_memory_ = memory;
   thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
   process.add_ref();  // dropped in destroy()
@@ -55,20 +56,20 @@ void Thread::destroy(Cpu& cpu) {
 }
 
 void Thread::begin_wait(Cpu& on, WaitKind kind, KObject* object, CapIndex capability, Deadline deadline) {
-  status = ThreadStatus::waiting;
-  wait.kind = kind;
+  phase = {ThreadStatus::waiting, kind};
   wait.object = object;
   wait.capability = capability;
-  if (deadline != kForever) on.timers.add(on, *this, deadline);
+  if (deadline == kForever) return;
+  flags |= kTimed;
+  on.timers.add(on, *this, deadline);
 }
 
 void Thread::make_ready(Cpu& on) {
   if ((flags & (kSuspend | kExiting)) != 0) {
-    status = ThreadStatus::waiting;
-    wait.kind = WaitKind::stopped;
+    phase = {ThreadStatus::waiting, WaitKind::stopped};
     return;
   }
-  status = ThreadStatus::ready;
+  phase = {ThreadStatus::ready};
   on.scheduler.enqueue_back(*this);
   if (on.current == nullptr || on.context == nullptr) return;
   if (on.context->level < context->level) on.reschedule = true;
@@ -76,11 +77,12 @@ void Thread::make_ready(Cpu& on) {
 }
 
 void Thread::leave_wait(Cpu& on) {
-  TimerQueue::remove(on, *this);
+  if ((flags & kTimed) != 0) TimerQueue::remove(on, *this);
+  if (phase.wait == WaitKind::receive) static_cast<Port*>(wait.object)->receiver_left(*this);
+  if (phase.wait == WaitKind::send) static_cast<Port*>(wait.object)->caller_left(*this);
   if (wait_queue.linked()) wait_queue.unlink();
-  wait.kind = WaitKind::none;
-  wait.fault = false;
-  wait.object = nullptr;
+  flags &= ~(kTimed | kFaulted);
+  phase = {ThreadStatus::waiting};
 }
 
 void Thread::end_wait(Cpu& on, Status result, u64 word0) {
@@ -99,7 +101,7 @@ void Thread::end_wait_with_message(Cpu& on) {
 void Thread::end_wait_with_handoff(Cpu& on) {
   leave_wait(on);
   make_ready(on);
-  if (status != ThreadStatus::ready) return;
+  if (phase.status != ThreadStatus::ready) return;
   on.scheduler.remove(*this);
   on.scheduler.enqueue_front(*this);
 }
@@ -117,7 +119,7 @@ void Thread::leave_callee(Cpu& on) {
   // I4: whoever ran on our context through this call goes on with the server's own.
   SchedulingContext* lost = server->context;
   for (Thread* t = server; t != nullptr && t->context == lost; t = t->callee) {
-    bool queued = t->status == ThreadStatus::ready;
+    bool queued = t->phase.status == ThreadStatus::ready;
     if (queued) t->cpu->scheduler.remove(*t);
     t->context = &server->own_context;
     if (queued) t->cpu->scheduler.enqueue_back(*t);
@@ -128,7 +130,7 @@ void Thread::leave_callee(Cpu& on) {
 void Thread::fail_caller(Cpu& on, Status result) {
   Thread* client = caller;
   if (client == nullptr) return;
-  bool fault_wait = client->wait.fault;
+  bool fault_wait = client->phase.fault;
   client->leave_callee(on);
   if (fault_wait) {
     client->process->kill(on, ~u64{0});  // its fault handler died with the fault in hand
@@ -138,9 +140,9 @@ void Thread::fail_caller(Cpu& on, Status result) {
 }
 
 void Thread::abort_wait(Cpu& on, Status result) {
-  if (!waits() || wait.kind == WaitKind::stopped) return;
-  if (wait.kind == WaitKind::reply) leave_callee(on);
-  if (wait.fault) {  // a fault is not a call: no status fits; the thread runs into the fault again
+  if (!waits() || phase.wait == WaitKind::stopped) return;
+  if (phase.wait == WaitKind::reply) leave_callee(on);
+  if (phase.fault) {  // a fault is not a call: no status fits; the thread runs into the fault again
     end_wait_with_message(on);
     return;
   }
@@ -158,40 +160,38 @@ void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) 
 
 void Thread::suspend(Cpu& on) {
   flags |= kSuspend;
-  if (status == ThreadStatus::ready) {
+  if (phase.status == ThreadStatus::ready) {
     on.scheduler.remove(*this);
-    status = ThreadStatus::waiting;
-    wait.kind = WaitKind::stopped;
-  } else if (status == ThreadStatus::running) {
+    phase = {ThreadStatus::waiting, WaitKind::stopped};
+  } else if (phase.status == ThreadStatus::running) {
     on.reschedule = true;  // leave_kernel() parks it
   }
 }
 
 void Thread::resume(Cpu& on) {
   flags &= ~kSuspend;
-  if (waits() && wait.kind == WaitKind::stopped) {
-    wait.kind = WaitKind::none;
+  if (waits() && phase.wait == WaitKind::stopped) {
     make_ready(on);
   }
 }
 
 void Thread::cancel(Cpu& on) {
-  if (waits() && wait.kind != WaitKind::stopped && !wait.fault) {
+  if (waits() && phase.wait != WaitKind::stopped && !phase.fault) {
     abort_wait(on, Status::cancelled);
-  } else if (status != ThreadStatus::dead) {
+  } else if (phase.status != ThreadStatus::dead) {
     flags |= kCancel;
   }
 }
 
 void Thread::kill(Cpu& on) {
-  if (status == ThreadStatus::dead) return;
+  if (phase.status == ThreadStatus::dead) return;
   flags |= kExiting;
-  if (status == ThreadStatus::ready) on.scheduler.remove(*this);
+  if (phase.status == ThreadStatus::ready) on.scheduler.remove(*this);
   if (waits()) {
-    if (wait.kind == WaitKind::reply) leave_callee(on);
+    if (phase.wait == WaitKind::reply) leave_callee(on);
     leave_wait(on);
   }
-  status = ThreadStatus::dead;
+  phase = {ThreadStatus::dead};
   if (on.loaded == this) on.loaded = nullptr;
   fail_caller(on, Status::peer_died);
   (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
@@ -201,7 +201,7 @@ void Thread::kill(Cpu& on) {
 void Thread::set_level(u32 level) {
   own_context.level = level;
   if (context != &own_context) return;
-  if (status == ThreadStatus::ready) {
+  if (phase.status == ThreadStatus::ready) {
     cpu->scheduler.remove(*this);
     cpu->scheduler.enqueue_back(*this);
   }

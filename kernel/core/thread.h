@@ -5,8 +5,9 @@
 // (its implicit current caller); reply_take moves the client into a Reply object (client.reply_object). While a server
 // has a caller it runs on the caller's scheduling context (donation).
 //
-// Invariants   I1 state ready: in its CPU's scheduler. running: it is cpu.current. All others: in neither.
-//              I2 wait.kind != none exactly while state is waiting. wait_queue is linked exactly for those kinds of wait
+// Invariants   I1 status ready: in its CPU's scheduler. running: it is cpu.current. All others: in neither.
+//              I2 phase.wait != none exactly while the status is waiting. wait_queue is linked exactly for those kinds
+//              of wait
 //                 that have a queue (all but reply).
 //              I3 a.callee == b  <=>  b.caller == a. Then a waits for reply.
 //              I4 context is &own_context or the context of a thread that waits, through calls, for this one.
@@ -25,6 +26,7 @@
 
 namespace keel {
 
+struct CapSlot;
 class AddressSpace;
 class MemoryObject;
 class Port;
@@ -45,17 +47,21 @@ enum class WaitKind : u8 {
   stopped,       // suspended or in a process that is going: not ready although nothing is awaited
 };
 
-// Threads that wait for the same thing, in order of arrival.
-class Thread;
-
 struct WaitRecord {
-  WaitKind kind = WaitKind::none;
-  bool fault = false;      // send, reply: the message is the thread's fault record
-  u64 key_offset = 0;      // word: offset in the object
+  u64 key_offset = 0;         // word: offset in the object
   KObject* object = nullptr;  // what the queue belongs to; kept alive by the capability or by a reference there
-  u64 key = 0;             // send: badge. word: object id. log: sequence number
-  CapIndex capability;     // through which it waits; checked again after a revocation
+  u64 key = 0;                // send: badge. word: object id. log: sequence number
+  CapIndex capability;        // through which it waits; checked again after a revocation
 };
+
+// What a thread is doing: one 32-bit store on the fast path.
+struct Phase {
+  ThreadStatus status = ThreadStatus::fresh;
+  WaitKind wait = WaitKind::none;
+  bool fault = false;  // send, reply: the message is the thread's fault record
+  u8 reserved = 0;
+};
+static_assert(sizeof(Phase) == 4);
 
 struct FaultRecord {
   FaultKind kind = FaultKind::other;
@@ -67,10 +73,11 @@ class Thread final : public KObject, public TimerEntry {
  public:
   static constexpr ObjectKind kKind = ObjectKind::thread;
   // Flags that keep a thread off the fast paths. One word, so that two threads are tested with one OR.
-  static constexpr u32 kCancel = 1;   // the wait, or the next one, ends with Cancelled
+  static constexpr u32 kCancel = 1;  // the wait, or the next one, ends with Cancelled
   static constexpr u32 kSuspend = 2;
-  static constexpr u32 kExiting = 4;  // its process is going
-  static constexpr u32 kFaulted = 8;
+  static constexpr u32 kExiting = 4;   // its process is going
+  static constexpr u32 kTimed = 8;     // its wait has a deadline in a timer queue
+  static constexpr u32 kFaulted = 16;  // its wait is a fault, not a call
 
   // A thread that is not started, in `process`, with its message page mapped. Errors: no_memory, quota_exceeded,
   // bad_state (the process is going).
@@ -81,8 +88,9 @@ class Thread final : public KObject, public TimerEntry {
 
   // The IPC path touches these: one or two cache lines.
   u32 flags = 0;
-  ThreadStatus status = ThreadStatus::fresh;
+  Phase phase;
   Cpu* cpu = nullptr;
+  CapSlot* const* directory = nullptr;  // of the process's capability space
   SchedulingContext* context = &own_context;
   AddressSpace* space = nullptr;
   Process* process = nullptr;
@@ -100,11 +108,13 @@ class Thread final : public KObject, public TimerEntry {
   VirtAddr message_page_user;
   ListHook process_hook;
 
-  bool waits() const { return status == ThreadStatus::waiting; }
+  ThreadStatus status() const { return phase.status; }
+  bool waits() const { return phase.status == ThreadStatus::waiting; }
+  bool waits_for(WaitKind kind) const { return waits() && phase.wait == kind; }
   u64 word(u32 i) const { return state.word[i]; }
 
-  // The current thread starts to wait; what it waits in (queue) is linked by the caller. With a finite deadline the wait
-  // ends with timed_out. Not for a deadline of 0: the caller answers would_block or timed_out itself.
+  // The current thread starts to wait; what it waits in (queue) is linked by the caller. With a finite deadline the
+  // wait ends with timed_out. Not for a deadline of 0: the caller answers would_block or timed_out itself.
   void begin_wait(Cpu& cpu, WaitKind kind, KObject* object, CapIndex capability, Deadline deadline);
   // Ends the wait with a status and one result word and makes the thread ready.
   void end_wait(Cpu& cpu, Status status, u64 word0 = 0);

@@ -1,5 +1,5 @@
-// WordTable: threads that wait on a word of memory (word_wait), found by (memory object, offset): the same word wherever
-// it is mapped.
+// WordTable: threads that wait on a word of memory (word_wait), found by (memory object, offset): the same word
+// wherever it is mapped.
 //
 // Locks        one per bucket (rank waitable); the word is read under it, so that a wake-up between the waiter's look
 //              and its queueing cannot be lost.

@@ -8,7 +8,8 @@
 namespace keel {
 
 Result<void> check_descriptor(Descriptor d) {
-  constexpr u64 kKnown = Descriptor::kWordsMask << Descriptor::kWordsShift | Descriptor::kCapsMask << Descriptor::kCapsShift |
+  constexpr u64 kKnown = Descriptor::kWordsMask << Descriptor::kWordsShift |
+                         Descriptor::kCapsMask << Descriptor::kCapsShift |
                          Descriptor::kMoveMask << Descriptor::kMoveShift | Descriptor::kDeadline | 0xff;
   if ((d.raw & ~kKnown) != 0) return Status::invalid_argument;
   if (d.words() > kMaxMessageWords || d.capabilities() > kMaxMessageCaps) return Status::too_big;

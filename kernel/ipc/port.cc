@@ -28,9 +28,12 @@ void Port::destroy(Cpu& cpu) {
   destroy_object(cpu, group(), this);
 }
 
+// Whether the capability that a waiting thread waits through is gone.
+bool is_revoked(const Thread& t);
+
 // Makes `server` serve `client`, whose message it has just got, on the client's scheduling context.
 static void join(Cpu& cpu, Thread& client, Thread& server) {
-  client.wait.kind = WaitKind::reply;
+  client.phase.wait = WaitKind::reply;
   client.callee = &server;
   server.caller = &client;
   if (cpu.current == &server) {
@@ -53,7 +56,7 @@ static void message_of_fault(const Thread& t, u64* words) {
 }
 
 static Result<void> hand_over(Cpu& cpu, Thread& client, Thread& server, u64 badge) {
-  if (client.wait.fault) {
+  if (client.phase.fault) {
     u64 words[kRegisterWords];
     message_of_fault(client, words);
     deliver_words(server, words, 7, badge, MessageKind::fault);
@@ -72,12 +75,13 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
   }
   Deadline deadline = d.has_deadline() ? Deadline(client.message_page->deadline) : kForever;
   if (deadline == kPoll) return Status::timed_out;
-  Thread* server = receivers_.front();
+  Thread* server = receiver_;
   if (server != nullptr) TRY(transfer_message(cpu, client, *server, badge, MessageKind::call));
   client.begin_wait(cpu, WaitKind::send, this, through, deadline);
   if (server == nullptr) {
     client.wait.key = badge;
     callers_.push_back(client);
+    ++backlog_;
     return {};
   }
   join(cpu, client, *server);
@@ -87,11 +91,13 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
 
 void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
-  thread.wait.fault = true;
+  thread.phase.fault = true;
+  thread.flags |= Thread::kFaulted;
   thread.wait.key = badge;
-  Thread* server = receivers_.front();
+  Thread* server = receiver_;
   if (server == nullptr) {
     callers_.push_back(thread);
+    ++backlog_;
     return;
   }
   (void)hand_over(cpu, thread, *server, badge);  // a fault carries no capability: cannot fail
@@ -106,6 +112,7 @@ Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
     return transferred;
   }
   client.wait_queue.unlink();
+  --backlog_;
   join(cpu, client, server);
   return {};
 }
@@ -122,6 +129,7 @@ Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline 
     deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
     first_ = (first_ + 1) % capacity_;
     --queued_;
+    --backlog_;
     return {};
   }
   // A caller whose capabilities cannot be transferred is answered and the next one tried; a few, then the call runs
@@ -136,8 +144,29 @@ Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline 
   }
   if (deadline == kPoll) return Status::timed_out;
   server.begin_wait(cpu, WaitKind::receive, this, through, deadline);
-  receivers_.push_back(server);
+  add_receiver(server);
   return {};
+}
+
+void Port::add_receiver(Thread& thread) {
+  if (receiver_ == nullptr) {
+    receiver_ = &thread;
+  } else {
+    more_receivers_.push_back(thread);
+  }
+}
+
+void Port::receiver_left(Thread& thread) {
+  if (receiver_ == &thread) receiver_ = more_receivers_.pop_front();
+}
+
+void Port::caller_left(Thread& thread) {
+  if (thread.wait_queue.linked()) --backlog_;
+}
+
+void Port::set_signal_pending(bool pending) {
+  if (pending != signal_pending_) backlog_ += pending ? 1 : -1;
+  signal_pending_ = pending;
 }
 
 Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
@@ -145,7 +174,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   TRY(check_descriptor(d));
   if (d.words() > kRegisterWords) return Status::too_big;
   if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
-  if (Thread* server = receivers_.front()) {
+  if (Thread* server = receiver_) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
     server->end_wait_with_message(cpu);
     return {};
@@ -156,6 +185,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   message.word_count = d.words();
   for (u32 i = 0; i < kRegisterWords; ++i) message.words[i] = sender.state.word[i];
   ++queued_;
+  ++backlog_;
   return {};
 }
 
@@ -164,19 +194,20 @@ Result<void> Port::bind(Cpu& cpu, Notification* notification) {
   if (bound_ == notification) return {};
   if (bound_ != nullptr) {
     bound_->set_port(nullptr);
+    set_signal_pending(false);
     bound_->drop_ref();
   }
   bound_ = notification;
   if (notification != nullptr) {
     notification->add_ref();
     notification->set_port(this);
-    if (u64 bits = receivers_.empty() ? 0 : notification->take()) (void)deliver_signal(cpu, bits);
+    if (u64 bits = notification->take()) notification->signal(cpu, bits);
   }
   return {};
 }
 
 bool Port::deliver_signal(Cpu& cpu, u64 bits) {
-  Thread* server = receivers_.front();
+  Thread* server = receiver_;
   if (server == nullptr) return false;
   deliver_words(*server, &bits, 1, 0, MessageKind::signal);
   server->end_wait_with_message(cpu);
@@ -192,13 +223,20 @@ void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
   while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
 }
 
+void Port::on_zero_handles(Cpu& cpu) {
+  while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
+  while (Thread* server = receiver_) server->abort_wait(cpu, Status::revoked);
+}
+
 void Port::wake_revoked(Cpu& cpu) {
-  wake_revoked_waiters(cpu, receivers_);
+  wake_revoked_waiters(cpu, more_receivers_);
   wake_revoked_waiters(cpu, callers_);
+  // Whoever moves up was looked at already.
+  if (receiver_ != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
 }
 
 Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
-  if (client.wait.fault) {
+  if (client.phase.fault) {
     bool resume = FaultAnswer(sender.word(0)) == FaultAnswer::resume && Descriptor{sender.state.rax}.words() > 0;
     client.leave_callee(cpu);
     if (resume) {
@@ -221,13 +259,15 @@ Result<void> reply_to_caller(Cpu& cpu, Thread& server) {
   return answer(cpu, server, *server.caller);
 }
 
+bool is_revoked(const Thread& t) {
+  return t.wait.capability != kNoCapability && !t.process->caps.find(t.wait.capability).has_value();
+}
+
 void wake_revoked_waiters(Cpu& cpu, WaitQueue& queue) {
   Thread* next = nullptr;
   for (Thread* t = queue.front(); t != nullptr; t = next) {
     next = queue.next(*t);
-    if (t->wait.capability != kNoCapability && !t->process->caps.find(t->wait.capability).has_value()) {
-      t->abort_wait(cpu, Status::revoked);
-    }
+    if (is_revoked(*t)) t->abort_wait(cpu, Status::revoked);
   }
 }
 

@@ -1,11 +1,14 @@
 // Port: where messages are sent to and received from. It outlives its servers: calls that a dead server had taken fail,
 // calls that are still queued wait for the successor, and badges go on to mean the same.
 //
-// Invariants   I1 receivers_ and callers_ are not both non-empty, nor receivers_ and queued messages.
+// Invariants   I1 a thread in receiver_ means that backlog_ is 0; threads in more_receivers_, that receiver_ is not
+// null.
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
 // Locks        none: a port belongs to its home CPU, as its waiting threads do; other CPUs ask by mailbox.
-// Lifetime     when the last capability with the receive right goes, queued callers are answered PeerDied.
+//              I4 backlog_ counts queued callers, queued messages and, as one, pending bits of the bound notification.
+// Lifetime     when the last capability with the receive right goes, queued callers are answered PeerDied. A wait does
+//              not keep the port alive: when the last capability goes, all waits end.
 // Costs        docs/subsystems/ipc.md has the instruction counts.
 // See          docs/adr/0003-ipc.md, kernel/ipc/fast.cc (the common case again, for speed)
 #pragma once
@@ -38,14 +41,22 @@ class Port final : public KObject {
   // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
   bool deliver_signal(Cpu& cpu, u64 bits);
 
+  bool has_more_receivers() const { return !more_receivers_.empty(); }
   bool has_receiver_right() const { return receive_handles_.load(kRelaxed) != 0; }
-  WaitQueue& receivers() { return receivers_; }
-  bool idle() const { return callers_.empty() && queued_ == 0; }
-  Notification* bound() const { return bound_; }
+  // Threads leave their queues, for whatever reason.
+  void receiver_left(Thread& thread);
+  void caller_left(Thread& thread);
+  // The bound notification has got, or given up, bits that nobody took yet.
+  void set_signal_pending(bool pending);
 
   void on_handle_added(Rights rights) override;
   void on_handle_dropped(Cpu& cpu, Rights rights) override;
+  void on_zero_handles(Cpu& cpu) override;
   void wake_revoked(Cpu& cpu) override;
+
+  // For the fast path (fast.cc): the receiver to hand a call to, and whether a receive has to look any further.
+  Thread* receiver_ = nullptr;
+  u32 backlog_ = 0;
 
  private:
   template <class T, class... A>
@@ -64,13 +75,16 @@ class Port final : public KObject {
   void destroy(Cpu& cpu) override;
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
-  WaitQueue receivers_;
+  void add_receiver(Thread& thread);
+
+  WaitQueue more_receivers_;
   WaitQueue callers_;
   Notification* bound_ = nullptr;
   Queued* queue_;
   u32 capacity_;
   u32 first_ = 0;
   u32 queued_ = 0;
+  bool signal_pending_ = false;
   Atomic<u32> receive_handles_{0};
 };
 

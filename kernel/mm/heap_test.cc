@@ -15,7 +15,8 @@ KernelHeap& heap(TestMachine& m) { return m.machine().heap; }
 TEST(Heap, EverySizeIsUsableAndComesBack) {
   TestMachine m;
   const auto before = m.baseline();
-  for (usize bytes : {1u, 16u, 24u, 25u, 64u, 100u, 128u, 192u, 320u, 448u, 500u, 1024u, 1528u, 2040u, 2041u, 2048u, 4096u, 5000u, 65536u}) {
+  for (usize bytes : {1u, 16u, 24u, 25u, 64u, 100u, 128u, 192u, 320u, 448u, 500u, 1024u, 1528u, 2040u, 2041u, 2048u,
+                      4096u, 5000u, 65536u}) {
     std::vector<void*> objects;
     for (int i = 0; i < 40; ++i) {
       void* object = MUST(heap(m).allocate(m.cpu(), m.root(), bytes));

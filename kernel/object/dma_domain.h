@@ -4,7 +4,8 @@
 //
 // Invariants   I1 every mapping in the list holds a reference to its memory object and `pages` pins.
 // Lifetime     when the last capability goes without dma_release, the pages stay pinned for ever: the device may still
-//              write to them. The device manager's successor therefore gets the capability (docs/subsystems/devices.md).
+//              write to them. The device manager's successor therefore gets the capability
+//              (docs/subsystems/devices.md).
 #pragma once
 
 #include "kernel/cap/node.h"

@@ -19,7 +19,8 @@ class Interrupt final : public KObject {
   static constexpr ObjectKind kKind = ObjectKind::interrupt;
   static constexpr u64 kMessage = ~u64{0};  // line() of a message-signalled interrupt
 
-  // Errors: not_supported (no such line), busy (the line has an object, or no vector is left), no_memory, quota_exceeded.
+  // Errors: not_supported (no such line), busy (the line has an object, or no vector is left), no_memory,
+  // quota_exceeded.
   static Result<RefPtr<Interrupt>> create_line(Cpu& cpu, ResourceGroup& group, u64 line, Trigger trigger,
                                                Polarity polarity);
   static Result<RefPtr<Interrupt>> create_message(Cpu& cpu, ResourceGroup& group);

@@ -12,16 +12,29 @@ Result<RefPtr<Notification>> Notification::create(Cpu& cpu, ResourceGroup& group
 
 void Notification::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
 
+u64 Notification::take() {
+  u64 bits = bits_;
+  bits_ = 0;
+  if (bits != 0 && port_ != nullptr) port_->set_signal_pending(false);
+  return bits;
+}
+
 void Notification::signal(Cpu& cpu, u64 bits) {
-  bits_ |= bits;
-  if (bits_ == 0) return;
+  bits |= bits_;
+  if (bits == 0) return;
   if (Thread* waiter = waiters_.front()) {
-    waiter->end_wait(cpu, Status::ok, take());
+    waiter->end_wait(cpu, Status::ok, bits);
     return;
   }
-  if (port_ == nullptr) return;
-  u64 taken = take();
-  if (!port_->deliver_signal(cpu, taken)) bits_ = taken;
+  if (port_ != nullptr) {
+    if (port_->deliver_signal(cpu, bits)) return;
+    port_->set_signal_pending(true);
+  }
+  bits_ = bits;
+}
+
+void Notification::on_zero_handles(Cpu& cpu) {
+  while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);
 }
 
 Result<void> Notification::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {

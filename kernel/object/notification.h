@@ -2,6 +2,7 @@
 //
 // Invariants   I1 bits_ == 0 while a thread waits, here or as a receiver on the port that it is bound to.
 // Locks        none: like its waiters it belongs to one CPU; others ask by mailbox.
+// Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with Revoked.
 // Costs        signal without a waiter: one OR.
 #pragma once
 
@@ -19,18 +20,14 @@ class Notification final : public KObject {
   // Sets bits; wakes one waiter, which gets and clears all that are set.
   void signal(Cpu& cpu, u64 bits);
   // Takes and clears what is set; 0 if nothing is.
-  u64 take() {
-    u64 bits = bits_;
-    bits_ = 0;
-    return bits;
-  }
+  u64 take();
   u64 bits() const { return bits_; }
   // Queues the current thread. Errors: cancelled, timed_out (deadline 0).
   Result<void> wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
 
   Port* port() const { return port_; }
   void set_port(Port* port) { port_ = port; }
-  bool has_waiter() const { return !waiters_.empty(); }
+  void on_zero_handles(Cpu& cpu) override;
   void wake_revoked(Cpu& cpu) override;
 
  private:

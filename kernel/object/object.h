@@ -5,8 +5,9 @@
 // (Work), so that long chains do not recurse and no lock is held.
 //
 // Invariants   I1 every live CapNode of the object holds one reference; slot and message nodes also count as handles.
-//              I2 while revoking_ > 0 a derivation checks its ancestors for a dying one (docs/subsystems/capabilities.md).
-//              I3 an object whose references reached zero is reached by nobody: it is on a work queue or freed.
+//              I2 while revoking_ > 0 a derivation checks its ancestors for a dying one
+//              (docs/subsystems/capabilities.md). I3 an object whose references reached zero is reached by nobody: it
+//              is on a work queue or freed.
 // Locks        tree_lock_ (rank object) guards the derivation tree, that is the links of all CapNodes of the object.
 // See          docs/adr/0002-capabilities-and-derivation.md, kernel/cap/node.h
 #pragma once

@@ -42,7 +42,7 @@ Result<void> Reply::send(Cpu& cpu, Thread& sender) {
 void Reply::on_zero_handles(Cpu& cpu) {
   Thread* client = caller_;
   if (client == nullptr) return;
-  if (client->wait.fault) {
+  if (client->phase.fault) {
     client->leave_callee(cpu);
     client->process->kill(cpu, ~u64{0});
     return;

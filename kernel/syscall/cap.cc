@@ -9,9 +9,7 @@ namespace {
 constexpr u32 kLeavesPerStep = 16;
 constexpr u32 kRevokeSteps = 2;  // per entry
 
-u64 kind_and_rights(u64 header) {
-  return u64(CapSlot::kind(header)) | u64{CapSlot::rights(header)} << 16;
-}
+u64 kind_and_rights(u64 header) { return u64(CapSlot::kind(header)) | u64{CapSlot::rights(header)} << 16; }
 
 // What a derivation from `slot` with these wishes gets. Errors: missing_right, invalid_argument, out_of_range.
 struct Narrowed {
@@ -86,9 +84,12 @@ Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& proc
     return Status::restart;
   }
   Origin origin = origin_of(c.cpu, *slot->node);
-  return ProcessCapabilityResult{number + 1u,      process.caps.index_of(number, *slot).value,
-                                 kind_and_rights(slot->load()), slot->object->id(),
-                                 slot->scope,      origin.depth,
+  return ProcessCapabilityResult{number + 1u,
+                                 process.caps.index_of(number, *slot).value,
+                                 kind_and_rights(slot->load()),
+                                 slot->object->id(),
+                                 slot->scope,
+                                 origin.depth,
                                  origin.from_process};
 }
 

@@ -13,8 +13,10 @@ void CallContext::dispatch() {
     case Call::reply_receive:
     case Call::receive:
     case Call::notification_signal:
-    case Call::yield: return finish(run_message_call(Call(number)));
-    default: return dispatch_plain(*this, number);
+    case Call::yield:
+      return finish(run_message_call(Call(number)));
+    default:
+      return dispatch_plain(*this, number);
   }
 }
 
@@ -59,7 +61,7 @@ Result<void> CallContext::run_message_call(Call call) {
 }
 
 void CallContext::finish(Result<void> outcome) {
-  if (thread.status != ThreadStatus::running) return;
+  if (thread.phase.status != ThreadStatus::running) return;
   Status status = outcome.status();
   if (status == Status::restart) {
     thread.state.restart_call();

@@ -2,8 +2,8 @@
 // and where its outcome goes.
 //
 // A handler checks everything first, then calls one function of the object, and publishes new capabilities last. It
-// returns a Result; finish() turns that into registers, unless the thread has started to wait or is no more: then whoever
-// ends the wait writes the registers.
+// returns a Result; finish() turns that into registers, unless the thread has started to wait or is no more: then
+// whoever ends the wait writes the registers.
 #pragma once
 
 #include "abi/calls.h"

@@ -23,8 +23,9 @@ Result<void> check_port(const CapSlot& slot, u64 port, u64 width) {
 
 Result<CapIndex> interrupt_create(CallContext& c, InterruptControl&, ResourceGroup& group, u64 line, u64 flags) {
   if (!ScopeRange::of(c.target().scope, u64{1} << 32).contains(line)) return Status::out_of_range;
-  return c.publish(TRY(Interrupt::create_line(c.cpu, group, line, (flags & kLevel) != 0 ? Trigger::level : Trigger::edge,
-                                              (flags & kActiveLow) != 0 ? Polarity::active_low : Polarity::active_high)));
+  return c.publish(
+      TRY(Interrupt::create_line(c.cpu, group, line, (flags & kLevel) != 0 ? Trigger::level : Trigger::edge,
+                                 (flags & kActiveLow) != 0 ? Polarity::active_low : Polarity::active_high)));
 }
 
 Result<InterruptCreateMessageResult> interrupt_create_message(CallContext& c, InterruptControl&, ResourceGroup& group) {
@@ -78,8 +79,12 @@ Result<InterruptListResult> interrupt_list(CallContext& c, KernelControl&, u64 c
   for (u64 i = cursor; i < InterruptTable::kVectors; ++i) {
     Interrupt* interrupt = c.machine().interrupts.at(u32(InterruptTable::kFirstVector + i));
     if (interrupt == nullptr) continue;
-    return InterruptListResult{i + 1, interrupt->line(), interrupt->vector(), interrupt->count(),
-                               interrupt->trigger() == Trigger::level ? kLevel : 0, 0};
+    return InterruptListResult{i + 1,
+                               interrupt->line(),
+                               interrupt->vector(),
+                               interrupt->count(),
+                               interrupt->trigger() == Trigger::level ? kLevel : 0,
+                               0};
   }
   return Status::not_found;
 }

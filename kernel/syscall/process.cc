@@ -29,7 +29,7 @@ u64 memory_pages(const Process& process) { return process.space() == nullptr ? 0
 
 // A thread whose registers are all in its state, and that is not on its way out.
 bool is_stopped(const Thread& t) {
-  return t.status == ThreadStatus::fresh || (t.waits() && (t.wait.kind == WaitKind::stopped || t.wait.fault));
+  return t.phase.status == ThreadStatus::fresh || (t.waits() && (t.phase.wait == WaitKind::stopped || t.phase.fault));
 }
 
 }  // namespace
@@ -53,9 +53,8 @@ Result<ProcessCreateResult> process_create(CallContext& c, ResourceGroup& group,
 }
 
 Result<ProcessInfoResult> process_info(CallContext& c, Process& process) {
-  return ProcessInfoResult{process.id(),           u64(process.state()),  process.thread_count(),
-                           consumed_ns(c, process), memory_pages(process), process.caps.used(),
-                           process.exit_status(),  process.faults};
+  return ProcessInfoResult{process.id(),          u64(process.state()), process.thread_count(), consumed_ns(c, process),
+                           memory_pages(process), process.caps.used(),  process.exit_status(),  process.faults};
 }
 
 Result<void> process_kill(CallContext& c, Process& process, u64 status) {
@@ -122,7 +121,7 @@ Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 l
 Result<void> thread_start(CallContext& c, Thread& thread, VirtAddr entry, VirtAddr stack, u64 argument0,
                           u64 argument1) {
   if (!is_user_address(entry.value) || !is_user_address(stack.value)) return Status::bad_address;
-  if (thread.status != ThreadStatus::fresh || !thread.process->alive()) return Status::bad_state;
+  if (thread.phase.status != ThreadStatus::fresh || !thread.process->alive()) return Status::bad_state;
   thread.start(c.cpu, entry.value, stack.value, argument0, argument1);
   return {};
 }
@@ -133,13 +132,13 @@ Result<void> thread_exit(CallContext& c) {
 }
 
 Result<void> thread_suspend(CallContext& c, Thread& thread) {
-  if (thread.status == ThreadStatus::dead) return Status::bad_state;
+  if (thread.phase.status == ThreadStatus::dead) return Status::bad_state;
   thread.suspend(c.cpu);
   return {};
 }
 
 Result<void> thread_resume(CallContext& c, Thread& thread) {
-  if (thread.status == ThreadStatus::dead || thread.status == ThreadStatus::fresh) return Status::bad_state;
+  if (thread.phase.status == ThreadStatus::dead || thread.phase.status == ThreadStatus::fresh) return Status::bad_state;
   thread.resume(c.cpu);
   return {};
 }
@@ -157,12 +156,20 @@ Result<void> thread_set_level(CallContext&, Thread& thread, u64 level) {
 
 Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
   u64 state = 0;
-  switch (t.status) {
-    case ThreadStatus::fresh: state = 0; break;
+  switch (t.phase.status) {
+    case ThreadStatus::fresh:
+      state = 0;
+      break;
     case ThreadStatus::ready:
-    case ThreadStatus::running: state = 1; break;
-    case ThreadStatus::waiting: state = t.wait.kind == WaitKind::stopped ? 3 : t.wait.fault ? 4 : 2; break;
-    case ThreadStatus::dead: state = 5; break;
+    case ThreadStatus::running:
+      state = 1;
+      break;
+    case ThreadStatus::waiting:
+      state = t.phase.wait == WaitKind::stopped ? 3 : t.phase.fault ? 4 : 2;
+      break;
+    case ThreadStatus::dead:
+      state = 5;
+      break;
   }
   return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches};
 }
@@ -170,9 +177,8 @@ Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
 Result<u64> thread_registers(CallContext& c, Thread& t) {
   if (!is_stopped(t)) return Status::bad_state;
   const auto& s = t.state;
-  ThreadRegisters r{s.rax,     s.rbx,     s.rcx,     s.word[1], s.word[0], s.rdi,     s.rbp,     s.rsp,
-                    s.word[2], s.word[3], s.r10,     s.r11,     s.word[4], s.word[5], s.word[6], s.word[7],
-                    s.rip,     s.rflags,  s.fs_base, s.gs_base};
+  ThreadRegisters r{s.rax, s.rbx, s.rcx,     s.word[1], s.word[0], s.rdi,     s.rbp, s.rsp,    s.word[2], s.word[3],
+                    s.r10, s.r11, s.word[4], s.word[5], s.word[6], s.word[7], s.rip, s.rflags, s.fs_base, s.gs_base};
   memcpy(c.thread.message_page->words, &r, sizeof(r));
   return u64{sizeof(r) / sizeof(u64)};
 }
@@ -181,11 +187,13 @@ Result<void> thread_set_registers(CallContext& c, Thread& t) {
   if (!is_stopped(t)) return Status::bad_state;
   ThreadRegisters r;
   memcpy(&r, c.thread.message_page->words, sizeof(r));  // read once
-  if (!is_user_address(r.rip) || !is_user_address(r.rsp) || !is_user_address(r.fs_base) || !is_user_address(r.gs_base)) {
+  if (!is_user_address(r.rip) || !is_user_address(r.rsp) || !is_user_address(r.fs_base) ||
+      !is_user_address(r.gs_base)) {
     return Status::bad_address;
   }
   auto& s = t.state;
-  s.rax = r.rax, s.rbx = r.rbx, s.rcx = r.rcx, s.rdi = r.rdi, s.rbp = r.rbp, s.rsp = r.rsp, s.r10 = r.r10, s.r11 = r.r11;
+  s.rax = r.rax, s.rbx = r.rbx, s.rcx = r.rcx, s.rdi = r.rdi, s.rbp = r.rbp, s.rsp = r.rsp, s.r10 = r.r10,
+  s.r11 = r.r11;
   u64 words[kRegisterWords] = {r.rsi, r.rdx, r.r8, r.r9, r.r12, r.r13, r.r14, r.r15};
   for (u32 i = 0; i < kRegisterWords; ++i) s.word[i] = words[i];
   s.rip = r.rip, s.fs_base = r.fs_base, s.gs_base = r.gs_base;

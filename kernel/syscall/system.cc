@@ -22,7 +22,8 @@ Result<void> log_write(CallContext& c, KernelControl&, u64 bytes, u64 level) {
   char text[LogRecord::kMaxText];
   memcpy(text, c.thread.message_page->words, bytes);  // read once
   for (u64 i = 0; i < bytes; ++i) {
-    if ((text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f) text[i] = '?';  // a record is one line and moves no cursor
+    if ((text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f)
+      text[i] = '?';  // a record is one line and moves no cursor
   }
   c.machine().log.write(c.cpu, LogLevel(level), c.process().id(), {text, bytes});
   return {};
@@ -46,22 +47,21 @@ Result<LogReadResult> log_read(CallContext& c, KernelControl&, u64 sequence, Dea
 Result<SystemInfoResult> system_info(CallContext& c, KernelControl&) {
   Machine& m = c.machine();
   auto s = m.frames.statistics();
-  return SystemInfoResult{s.total,
-                          s.free,
-                          s.kernel + s.page_table,
-                          m.cpu_count,
-                          c.cpu.now_ns(),
-                          m.first_user_tsc - m.boot_tsc,
-                          m.process_count(),
-                          m.thread_count()};
+  return SystemInfoResult{s.total,           s.free,          s.kernel + s.page_table,
+                          m.cpu_count,       c.cpu.now_ns(),  m.first_user_tsc - m.boot_tsc,
+                          m.process_count(), m.thread_count()};
 }
 
 Result<void> system_power(CallContext&, KernelControl&, u64 action) {
   switch (action) {
-    case 0: arch::reset_machine();
-    case 1: arch::exit_emulator(arch::ExitReason::success);
-    case 2: arch::exit_emulator(arch::ExitReason::failure);
-    default: return Status::invalid_argument;
+    case 0:
+      arch::reset_machine();
+    case 1:
+      arch::exit_emulator(arch::ExitReason::success);
+    case 2:
+      arch::exit_emulator(arch::ExitReason::failure);
+    default:
+      return Status::invalid_argument;
   }
 }
 

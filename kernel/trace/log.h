@@ -49,7 +49,8 @@ class Log {
 // Formats and writes a record of the kernel's own.
 void log_text(Cpu& cpu, LogLevel level, std::string_view text);
 template <class... A>
-void log_format(Cpu& cpu, LogLevel level, format_detail::FormatString<std::type_identity_t<A>...> fmt, const A&... arguments) {
+void log_format(Cpu& cpu, LogLevel level, format_detail::FormatString<std::type_identity_t<A>...> fmt,
+                const A&... arguments) {
   char buffer[LogRecord::kMaxText];
   log_text(cpu, level, format_to(buffer, fmt, arguments...));
 }

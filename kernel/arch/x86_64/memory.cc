@@ -66,16 +66,19 @@ void set_cr0(u64 bits) {
   asm volatile("mov %%cr0, %0" : "=r"(value));
   asm volatile("mov %0, %%cr0" : : "r"(value | bits) : "memory");
 }
+// SAFETY: as above.
 void set_cr4(u64 bits) {
   u64 value;
   asm volatile("mov %%cr4, %0" : "=r"(value));
   asm volatile("mov %0, %%cr4" : : "r"(value | bits) : "memory");
 }
+// SAFETY: as above.
 u64 get_msr(u32 msr) {
   u32 low, high;
   asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
   return u64{high} << 32 | low;
 }
+// SAFETY: as above.
 void set_msr(u32 msr, u64 value) {
   asm volatile("wrmsr" : : "c"(msr), "a"(u32(value)), "d"(u32(value >> 32)) : "memory");
 }

@@ -21,9 +21,7 @@ void print(format_detail::FormatString<std::type_identity_t<A>...> fmt, const A&
 
 // SAFETY: an address as a number.
 u64 number(const void* p) { return reinterpret_cast<u64>(p); }
-bool in_kernel_text(u64 address) {
-  return address >= number(kernel_image_start) && address < number(kernel_text_end);
-}
+bool in_kernel_text(u64 address) { return address >= number(kernel_image_start) && address < number(kernel_text_end); }
 
 // Return addresses, as link-time addresses for `tools/symbolize`.
 // SAFETY: frame pointers are followed only inside the CPU's own stack.
@@ -33,6 +31,7 @@ void backtrace(Cpu& cpu, u64 rip, u64 rbp) {
   print("backtrace (link-time addresses; make symbolize):");
   print(" {:x}", rip - slide);
   for (u32 depth = 0; depth < 24 && rbp >= bottom && rbp + 16 <= top && is_aligned(rbp, 8); ++depth) {
+    // SAFETY: inside the stack, as just checked.
     const u64* frame = reinterpret_cast<const u64*>(rbp);
     if (!in_kernel_text(frame[1])) break;
     print(" {:x}", frame[1] - slide);

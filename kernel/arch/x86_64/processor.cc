@@ -1,17 +1,20 @@
 #include "kernel/arch/x86_64/processor.h"
 
 #include <arch/context.h>
+#include <arch/fast_switch.h>
 #include <arch/memory.h>
 
+#include "abi/calls.h"
 #include "kernel/arch/x86_64/instructions.h"
 #include "kernel/arch/x86_64/offsets.h"
 #include "kernel/core/entry.h"
 #include "kernel/core/machine.h"
+#include "kernel/ipc/fast.h"
 #include "kernel/mm/address_space.h"
 
 #define HIDDEN [[gnu::visibility("hidden")]]
 extern "C" {
-HIDDEN extern char entry_text[], entry_system_call[], entry_slow_call[], entry_vectors[], entry_resume[];
+HIDDEN extern char entry_text[], entry_system_call[], entry_vectors[], entry_resume[];
 }
 
 namespace keel::arch {
@@ -90,6 +93,7 @@ void load_tables(const Tables& t, const IdtEntry* idt) {
   asm volatile("lgdt %0" : : "m"(gdt));
   asm volatile("lidt %0" : : "m"(interrupts));
   asm volatile("ltr %w0" : : "r"(TASK_STATE));
+  // SAFETY: as above; the far return loads the code segment.
   asm volatile(
       "pushq %0\n leaq 1f(%%rip), %%rax\n pushq %%rax\n lretq\n1:\n"
       "movl %1, %%eax\n movl %%eax, %%ss\n xorl %%eax, %%eax\n movl %%eax, %%ds\n movl %%eax, %%es\n"
@@ -102,9 +106,6 @@ void load_tables(const Tables& t, const IdtEntry* idt) {
 // x87, SSE and, where there is one, AVX. Intel SDM vol. 1, chapter 13.
 constexpr u64 kVectorParts = 7;
 constinit u64 vector_parts = 0;
-struct alignas(64) InitialVectorState {
-  u8 bytes[ThreadState::kVectorBytes] = {};
-};
 
 Result<void> enable_vector_state() {
   const CpuidResult basic = cpuid(1);
@@ -121,29 +122,54 @@ Result<void> enable_vector_state() {
 
 Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
   switch (vector) {
-    case 0: return enter_exception(cpu, FaultKind::divide, error);
-    case 1: return enter_exception(cpu, FaultKind::debug, error);
-    case 3: return enter_exception(cpu, FaultKind::breakpoint, error);
-    case 6: return enter_exception(cpu, FaultKind::illegal_instruction, error);
-    case 12: return enter_exception(cpu, FaultKind::stack, error);
-    case 13: return enter_exception(cpu, FaultKind::protection, error);
-    case 14: return enter_page_fault(cpu, read_cr2(), error);
+    case 0:
+      return enter_exception(cpu, FaultKind::divide, error);
+    case 1:
+      return enter_exception(cpu, FaultKind::debug, error);
+    case 3:
+      return enter_exception(cpu, FaultKind::breakpoint, error);
+    case 6:
+      return enter_exception(cpu, FaultKind::illegal_instruction, error);
+    case 12:
+      return enter_exception(cpu, FaultKind::stack, error);
+    case 13:
+      return enter_exception(cpu, FaultKind::protection, error);
+    case 14:
+      return enter_page_fault(cpu, read_cr2(), error);
     case 16:
-    case 19: return enter_exception(cpu, FaultKind::floating_point, error);
-    case 17: return enter_exception(cpu, FaultKind::alignment, error);
-    case kTimerVector: end_of_interrupt(); return enter_timer(cpu);
-    case kSelfVector: end_of_interrupt(); return enter_self_interrupt(cpu);
-    case kSpuriousVector: return enter_self_interrupt(cpu);
-    default: break;
+    case 19:
+      return enter_exception(cpu, FaultKind::floating_point, error);
+    case 17:
+      return enter_exception(cpu, FaultKind::alignment, error);
+    case kTimerVector:
+      end_of_interrupt();
+      return enter_timer(cpu);
+    case kSelfVector:
+      end_of_interrupt();
+      return enter_self_interrupt(cpu);
+    case kSpuriousVector:
+      return enter_self_interrupt(cpu);
+    default:
+      break;
   }
   if (vector < 32) return enter_exception(cpu, FaultKind::other, vector);
   end_of_interrupt();
   return enter_interrupt(cpu, u32(vector));
 }
 
-constinit InitialVectorState initial_vector_state{};
+// MXCSR: all exceptions masked.
+constexpr InitialVectorState make_initial_vector_state() {
+  InitialVectorState state;
+  state.bytes[24] = 0x80;
+  state.bytes[25] = 0x1f;
+  return state;
+}
 
 }  // namespace
+
+extern "C" {
+extern constinit const InitialVectorState initial_vector_area = make_initial_vector_state();
+}
 
 Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
   Machine& m = cpu.machine;
@@ -164,8 +190,8 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
 
   const u64 shift = TRY(map_entry(cpu, m.root_group(), cpu.index, first_page));
   for (void*& path : cpu.arch.dispatch) {
-    // SAFETY: the same code at this CPU's mapping of it.
-    path = reinterpret_cast<void*>(number(entry_slow_call) + shift);
+    // SAFETY: reached only through entry_system_call.
+    path = reinterpret_cast<void*>(entry_slow_call);
   }
   for (u32 v = 0; v < 256; ++v) {
     const u64 at = number(entry_vectors) + shift + v * 16;
@@ -181,8 +207,9 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
   write_msr(kMsrStar, u64{USER_DATA - 8} << 48 | u64{KERNEL_CODE} << 32);
   write_msr(kMsrLstar, number(entry_system_call) + shift);
   write_msr(kMsrFmask, kFlagsOff);
-  initial_vector_state.bytes[24] = 0x80;  // MXCSR: all exceptions masked
-  initial_vector_state.bytes[25] = 0x1f;
+  // SAFETY: reached only through entry_system_call, which keeps to their calling convention.
+  cpu.arch.dispatch[u32(Call::call)] = reinterpret_cast<void*>(fast_call);
+  cpu.arch.dispatch[u32(Call::reply_receive)] = reinterpret_cast<void*>(fast_reply_receive);
   return {};
 }
 
@@ -210,7 +237,7 @@ void load_thread(Cpu& cpu, Thread& next) {
   write_fs_base(next.state.fs_base);
   write_gs_base(next.state.gs_base);
   const bool interrupted = next.state.resume == ResumeKind::interrupted;
-  restore_vector_state(interrupted ? next.state.vector : initial_vector_state.bytes, vector_parts);
+  restore_vector_state(interrupted ? next.state.vector : initial_vector_area.bytes, vector_parts);
   if (cpu.space != next.space) next.space->activate(cpu);
   cpu.loaded = &next;
 }

@@ -1,10 +1,10 @@
 #include <cstring>
-#include "user/runtime/capabilities.h"
-#include "user/runtime/stubs.h"
-#include "user/runtime/thread_block.h"
-#include "user/runtime/start.h"
-#include "user/runtime/thread.h"
 #include "base/format.h"
+#include "user/runtime/capabilities.h"
+#include "user/runtime/start.h"
+#include "user/runtime/stubs.h"
+#include "user/runtime/thread.h"
+#include "user/runtime/thread_block.h"
 using namespace keel;
 static void say(std::string_view s) {
   CapIndex control = find_capability("control");

@@ -61,7 +61,17 @@ using ConfigList = InplaceVector<T, kMaxListItems>;
 enum class RestartPolicy : u8 { always, on_failure, never };
 enum class Priority : u8 { real_time, high, normal, low, idle };
 enum class CapabilityKind : u8 {
-  irq_control, io_ports, kernel_log, time, random, physical_memory, acpi, reboot, kernel_info, kernel_console, initrd
+  irq_control,
+  io_ports,
+  kernel_log,
+  time,
+  random,
+  physical_memory,
+  acpi,
+  reboot,
+  kernel_info,
+  kernel_console,
+  initrd
 };
 
 struct CapabilityWish {

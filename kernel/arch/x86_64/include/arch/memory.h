@@ -6,7 +6,8 @@
 //   kEntryWindow         for each CPU the entry code and the first page of its Cpu (entry.S)
 //   kKernelBase + slide  the kernel image: text r-x, rodata r--, data rw-
 //
-// Invariants   I1 all root entries of this half that are ever used exist from initialise_kernel_memory() on and never change, so that
+// Invariants   I1 all root entries of this half that are ever used exist from initialise_kernel_memory() on and never
+// change, so that
 //                 every address space can copy them.
 //              I2 no page is mapped both writable and executable, at any two addresses (the image has no alias).
 #pragma once
@@ -32,6 +33,7 @@ inline constexpr u64 kEntryWindow = 0xffff'f000'0000'0000;
 extern constinit u64 direct_map_base;
 
 inline void zero_page(void* page) {
+  // SAFETY: the caller owns the page.
   u64 words = kPageSize / 8;
   asm volatile("rep stosq" : "+D"(page), "+c"(words) : "a"(0) : "memory");
 }
@@ -63,9 +65,8 @@ PhysAddr image_address(const void* symbol);
 
 }  // namespace arch
 
-inline void* phys_to_virt(PhysAddr address) {
-  return reinterpret_cast<void*>(arch::direct_map_base + address.value);
-}
+// SAFETY: all RAM is in the direct map; whoever owns the frame may reach it there.
+inline void* phys_to_virt(PhysAddr address) { return reinterpret_cast<void*>(arch::direct_map_base + address.value); }
 // Of an address in the direct map.
 inline PhysAddr virt_to_phys(const void* address) {
   return PhysAddr(reinterpret_cast<u64>(address) - arch::direct_map_base);

@@ -60,6 +60,7 @@ inline constexpr u32 kUserRootEntries = 256;
 void copy_kernel_half(PageEntry* root);
 
 void load_root(PhysAddr root);
+// SAFETY: dropping a translation is always allowed.
 inline void invalidate_page(VirtAddr at) { asm volatile("invlpg (%0)" ::"r"(at.value) : "memory"); }
 // Everything that is not global: all of user space.
 void invalidate_all();

@@ -1,0 +1,29 @@
+#include <arch/fast.h>
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/entry.h"
+#include "kernel/core/thread.h"
+
+namespace keel::arch {
+namespace {
+
+void store(Thread& t, const u64 (&words)[kRegisterWords], u64 target, u64 status) {
+  for (u32 i = 0; i < kRegisterWords; ++i) t.state.word[i] = words[i];
+  t.state.rdi = target;
+  t.state.rax = status;
+}
+
+}  // namespace
+
+KEEL_FAST void entry_fast_exit(KEEL_FAST_PARAMETERS) {
+  (void)cpu;
+  store(*thread, {w0, w1, w2, w3, w4, w5, w6, w7}, target, status);
+}
+
+KEEL_FAST void entry_slow_call(KEEL_FAST_PARAMETERS) {
+  (void)thread;
+  store(*cpu->current, {w0, w1, w2, w3, w4, w5, w6, w7}, target, status);
+  (void)enter_system_call(*cpu);
+}
+
+}  // namespace keel::arch

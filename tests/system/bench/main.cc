@@ -1,0 +1,285 @@
+// Kernel primitives, in instructions: run under `-icount shift=0,sleep=off`, where the time stamp counter counts them.
+// Each line of output is `bench NAME VALUE`: the median of many samples, what the sampling itself costs taken off.
+// The method is that of PEERS.md; tools/bench compares with the peers and goals.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "base/format.h"
+#include "user/runtime/capabilities.h"
+#include "user/runtime/start.h"
+#include "user/runtime/stubs.h"
+#include "user/runtime/thread_block.h"
+
+using namespace keel;
+
+namespace {
+
+constexpr u32 kWarmUp = 1000;
+constexpr u32 kSamples = 10000;
+
+void say(std::string_view text) {
+  memcpy(message_page().words, text.data(), text.size());
+  (void)sys::log_write(find_capability("control"), text.size(), 2);
+}
+
+template <class... A>
+void report(const char* name, u64 value) {
+  char line[100];
+  say(format_to(line, "bench {} {}", name, value));
+}
+
+inline u64 rdtsc() {
+  u32 low, high;
+  asm volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
+  return u64{high} << 32 | low;
+}
+
+template <class F>
+u64 median_of(u32 warm_up, u32 samples, F run) {
+  static std::vector<u32> taken;
+  taken.clear();
+  taken.reserve(samples);
+  for (u32 i = 0; i < warm_up + samples; ++i) {
+    u64 start = rdtsc();
+    run();
+    u64 end = rdtsc();
+    if (i >= warm_up) taken.push_back(u32(end - start));
+  }
+  std::nth_element(taken.begin(), taken.begin() + samples / 2, taken.end(), [](u32 a, u32 b) { return a < b; });
+  return taken[samples / 2];
+}
+u64 g_overhead = 0;
+template <class F>
+u64 median(F run, u32 samples = kSamples, u32 warm_up = kWarmUp) {
+  return median_of(warm_up, samples, run) - g_overhead;
+}
+
+// A call as a generated stub makes it: the words it does not send are zeroed, so that nothing leaks.
+template <u32 Words>
+[[gnu::always_inline]] inline u64 raw_call(u64 operation, u64 port) {
+  u64 status = operation;
+  register u64 r8 asm("r8") = 0;
+  register u64 r9 asm("r9") = 0;
+  register u64 r12 asm("r12") = 0;
+  register u64 r13 asm("r13") = 0;
+  register u64 r14 asm("r14") = 0;
+  register u64 r15 asm("r15") = 0;
+  u64 rsi = 0, rdx = 0;
+  asm volatile("syscall"
+               : "+a"(status), "+D"(port), "+S"(rsi), "+d"(rdx), "+r"(r8), "+r"(r9), "+r"(r12), "+r"(r13), "+r"(r14),
+                 "+r"(r15)
+               :
+               : "rcx", "r10", "r11", "memory");
+  return status;
+}
+
+// Machine code for threads in a process of their own, mapped at any address. Each: rdi = capability, rsi = operation.
+asm(R"(
+    .section .rodata
+    .balign 64
+    .globl bench_server, bench_server_end, bench_waiter, bench_waiter_end, bench_yielder, bench_yielder_end, bench_exit, bench_exit_end
+bench_server:             # answers every call with as many words
+    movq %rdi, %rbx
+    movq %rsi, %rbp
+    movl $35, %eax
+    syscall
+1:  movq %rbx, %rdi
+    movq %rbp, %rax
+    syscall
+    jmp 1b
+bench_server_end:
+    .balign 64
+bench_waiter:             # waits for a notification for ever
+    movq %rdi, %rbx
+1:  movq %rbx, %rdi
+    movq $-1, %rsi
+    movl $46, %eax
+    syscall
+    jmp 1b
+bench_waiter_end:
+    .balign 64
+bench_yielder:
+1:  movl $20, %eax
+    syscall
+    jmp 1b
+bench_yielder_end:
+    .balign 64
+bench_exit:
+    movl $12, %eax
+    syscall
+    ud2
+bench_exit_end:
+    .text
+)");
+extern "C" {
+[[gnu::visibility("hidden")]] extern const char bench_server[], bench_server_end[], bench_waiter[], bench_waiter_end[],
+    bench_yielder[], bench_yielder_end[], bench_exit[], bench_exit_end[];
+}
+
+void need(Status status, const char* what) {
+  if (status == Status::ok) return;
+  char line[120];
+  say(format_to(line, "bench failed: {}: {}", what, status));
+  (void)sys::system_power(find_capability("control"), 2);
+}
+template <class T>
+T need(Result<T> r, const char* what) {
+  need(r.status(), what);
+  return *r;
+}
+
+struct Child {
+  CapIndex process;
+  CapIndex space;
+  CapIndex thread;
+  u64 entry = 0;
+  u64 stack = 0;
+};
+
+// A thread that will run the code: in a new process, or in this one.
+Child make_child(const char* code, const char* end, u64 level, bool own_process) {
+  Child c;
+  if (own_process) {
+    auto made = need(sys::process_create(self().group, 0x6368696c64, 0, 0), "process_create");
+    c.process = made.process;
+    c.space = made.space;
+  } else {
+    c.process = self().process;
+    c.space = self().space;
+  }
+  CapIndex memory = need(sys::memory_create(self().group, 2, 0), "memory_create");
+  u64 here = need(sys::space_map(self().space, memory.value, 0, 2, 3, 0), "space_map");
+  memcpy(reinterpret_cast<void*>(here), code, usize(end - code));
+  need(sys::space_unmap(self().space, here, 2 * kPageSize).status(), "space_unmap");
+  c.entry = need(sys::space_map(c.space, memory.value, 0, 1, 5, 0), "space_map code");
+  c.stack = need(sys::space_map(c.space, memory.value, 1, 1, 3, 0), "space_map stack") + kPageSize;
+  c.thread = need(sys::thread_create(c.process, level), "thread_create").thread;
+  return c;
+}
+void start(const Child& c, u64 a, u64 b) {
+  need(sys::thread_start(c.thread, c.entry, c.stack, a, b).status(), "thread_start");
+}
+
+// A server in a child; answers the call operation word.
+CapIndex make_server(bool own_process, u32 words, Child* child) {
+  CapIndex port = need(sys::port_create(self().group, 0), "port_create");
+  *child = make_child(bench_server, bench_server_end, kNormalLevel + 20, own_process);
+  u64 target = own_process ? need(sys::cap_grant(child->process, port.value, 0x7f, 0), "cap_grant") : port.value;
+  start(*child, target, 34 | Descriptor::make(words));
+  need(sys::yield().status(), "yield");
+  return port;
+}
+
+template <u32 Words>
+void bench_ipc(const char* name, bool own_process) {
+  Child child;
+  CapIndex port = make_server(own_process, Words, &child);
+  u64 operation = 33 | Descriptor::make(Words);
+  need(Status(raw_call<Words>(operation, port.value) & 0xff), name);
+  report(name, median([&] { raw_call<Words>(operation, port.value); }));
+  if (own_process) {
+    need(sys::process_kill(child.process, 0).status(), "kill");
+  }
+}
+
+void bench_ipc_cap() {
+  Child child;
+  CapIndex port = make_server(true, 0, &child);
+  CapIndex thing = need(sys::notification_create(self().group), "notification_create");
+  // There and not back: the server's space fills up; 4000 samples fit.
+  std::vector<CapIndex> copies;
+  for (u32 i = 0; i < 4500; ++i) copies.push_back(need(sys::cap_derive(thing, 0x3f, 0), "derive"));
+  u32 next = 0;
+  u64 operation = 33 | Descriptor::make(0, 1, 1);
+  report("ipc_rt_cross_1cap", median(
+                                  [&] {
+                                    message_page().capabilities[0] = copies[next++].value;
+                                    raw_call<0>(operation, port.value);
+                                  },
+                                  4000, 400));
+  need(sys::process_kill(child.process, 0).status(), "kill");
+}
+
+}  // namespace
+
+int main() {
+  need(sys::thread_set_level(self().thread, kNormalLevel).status(), "level");
+  g_overhead = median_of(kWarmUp, kSamples, [] {});
+  auto info = need(sys::system_info(find_capability("control")), "system_info");
+  report("boot_to_user", info.boot_instructions);
+  report("null_call", median([] { raw_call<0>(33, 0x100000000); }));
+  bench_ipc<0>("ipc_rt_same_0w", false);
+  bench_ipc<0>("ipc_rt_cross_0w", true);
+  bench_ipc<4>("ipc_rt_cross_4w", true);
+  bench_ipc<8>("ipc_rt_cross_8w", true);
+  bench_ipc<16>("ipc_rt_cross_16w", true);
+  bench_ipc<64>("ipc_rt_cross_64w", true);
+  bench_ipc_cap();
+
+  CapIndex lonely = need(sys::notification_create(self().group), "notification");
+  report("notify_no_waiter", median([&] { raw_call<0>(45, lonely.value); }));
+  {
+    Child waiter = make_child(bench_waiter, bench_waiter_end, kNormalLevel + 4, true);
+    CapIndex n = need(sys::notification_create(self().group), "notification");
+    u64 target = need(sys::cap_grant(waiter.process, n.value, 0x3f, 0), "grant");
+    start(waiter, target, 0);
+    report("notify_wake_cross", median([&] { (void)sys::notification_signal(n, 1); }));
+    need(sys::process_kill(waiter.process, 0).status(), "kill");
+  }
+  {
+    Child other = make_child(bench_yielder, bench_yielder_end, kNormalLevel, true);
+    start(other, 0, 0);
+    report("yield_switch_cross", median([] { raw_call<0>(20, 0); }) / 2);
+    need(sys::process_kill(other.process, 0).status(), "kill");
+  }
+  {
+    std::vector<CapIndex> made;
+    made.reserve(kSamples + kWarmUp);
+    report("cap_derive", median([&] { made.push_back(*sys::cap_derive(lonely, 0x3f, 0)); }));
+    u64 before = rdtsc();
+    need(sys::cap_revoke(lonely).status(), "revoke");
+    report("cap_revoke_each", (rdtsc() - before) / made.size());
+  }
+  report("process_create_exit", median(
+                                    [] {
+                                      Child c = make_child(bench_exit, bench_exit_end, kNormalLevel + 4, true);
+                                      start(c, 0, 0);
+                                      (void)sys::process_wait(c.process, kForever);
+                                      (void)sys::cap_delete(c.thread);
+                                      (void)sys::cap_delete(c.space);
+                                      (void)sys::cap_delete(c.process);
+                                    },
+                                    200, 20));
+  {
+    constexpr u64 kPages = 2048;
+    CapIndex memory = need(sys::memory_create(self().group, kPages, 0), "memory");
+    u64 at = need(sys::space_map(self().space, memory.value, 0, kPages, 3, 0), "map");
+    u64 next = at;
+    report("fault_anon_write", median(
+                                   [&] {
+                                     *reinterpret_cast<volatile u64*>(next) = 1;
+                                     next += kPageSize;
+                                   },
+                                   1800, 200));
+    need(sys::space_unmap(self().space, at, kPages * kPageSize).status(), "unmap");
+    for (u64 pages : {u64{1}, u64{64}, u64{1024}}) {
+      char name[40];
+      format_to(name, "map_touch_unmap_{}", pages);
+      name[16 + (pages == 1 ? 1 : pages == 64 ? 2 : 4)] = 0;
+      report(name, median(
+                       [&] {
+                         CapIndex m = *sys::memory_create(self().group, pages, 0);
+                         u64 a = *sys::space_map(self().space, m.value, 0, pages, 3, 0);
+                         for (u64 i = 0; i < pages; ++i) *reinterpret_cast<volatile u64*>(a + i * kPageSize) = 1;
+                         (void)sys::space_unmap(self().space, a, pages * kPageSize);
+                         (void)sys::cap_delete(m);
+                       },
+                       20, 4));
+    }
+  }
+  say("bench done");
+  (void)sys::system_power(find_capability("control"), 1);
+  return 0;
+}
