@@ -413,7 +413,9 @@ Result<void> Manager::prepare_driver(Record& r) {
   const DeviceManagerClient devices = device_manager();
   if (r.restarts != 0) TRY(devices.quiesce(r.device_id, after(kDeviceManagerPatience)));
   if (r.device_port == 0) {
-    r.device_port = TRY(devices.open(r.device_id, after(kDeviceManagerPatience))).release().value;
+    DeviceManagerOpenResult opened = TRY(devices.open(r.device_id, after(kDeviceManagerPatience)));
+    r.device_port = opened.port.release().value;
+    r.device_domain = opened.domain.release().value;
   }
   return {};
 }
@@ -474,7 +476,8 @@ void Manager::grant_wish(const CapabilityWish& wish, u32 ports_before, Grants& g
     case CapabilityKind::random:
       return;  // everybody has them
     case CapabilityKind::physical_memory:
-      grants.add("physical-memory", authority_.physical, kShare | rights::memory::read | rights::memory::write);
+      grants.add("physical-memory", authority_.physical,
+                 kShare | rights::revoke | rights::memory::read | rights::memory::write);
       return grants.add("dma-control", authority_.control, kShare | k::physical);
     case CapabilityKind::acpi:
       return grants.add("acpi", authority_.acpi, kShare | rights::memory::read);
@@ -499,6 +502,11 @@ DeviceManagerClient Manager::device_manager() {
 
 void Manager::scan_devices() {
   const DeviceManagerClient devices = device_manager();
+  for (const Record& r : table_.records()) {  // those that its predecessor had given out
+    if (r.device_domain == 0) continue;
+    const Result<void> adopted = devices.adopt(r.device_id, CapIndex(r.device_domain), after(kDeviceManagerPatience));
+    if (!adopted.has_value()) log_warning("{}: its device was not taken over: {}", text_of(r.name), adopted.error());
+  }
   u64 cursor = 0;
   for (;;) {
     const Result<DeviceManagerNextResult> found = devices.next(cursor, after(kDeviceManagerPatience));

@@ -86,7 +86,7 @@ Record* Table::add(std::string_view name, std::string_view config) {
 bool Table::names(u64 capability) {
   if (header_->manager_port == capability) return true;
   for (const Record& r : records()) {
-    for (const u64 held : {r.process, r.group, r.events, r.memory, r.device_port}) {
+    for (const u64 held : {r.process, r.group, r.events, r.memory, r.device_port, r.device_domain}) {
       if (held == capability) return true;
     }
     for (const u64 held : r.ports) {
