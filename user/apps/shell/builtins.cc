@@ -1,6 +1,7 @@
 // The commands that are part of the shell.
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "idl/log.h"
 #include "idl/vfs.h"
@@ -124,6 +125,12 @@ FixedString<24> name_of_process(u64 pid) {
 
 FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
   FixedString<160> text;
+  bool all = true;
+  for (u32 bit = 0; bit < 16; ++bit) {
+    const char* known = right_name(kind, bit);
+    all = all && (known == nullptr || *known == 0 || (rights >> bit & 1) != 0);
+  }
+  if (all) return "all";
   for (u32 bit = 0; bit < 16; ++bit) {
     if ((rights >> bit & 1) == 0) continue;
     if (!text.empty()) text.append(" ");
@@ -394,10 +401,10 @@ u64 mounts(Shell& shell, Words) {
 // ---- explain -------------------------------------------------------------------------------------------------------
 
 // "MissingRight", "missing_right", "missing-right" and "3" are the same.
-Result<Status> status_of(std::string_view text) {
+std::optional<Status> status_of(std::string_view text) {
   if (const Result<u64> number = number_of(text); number.has_value()) {
     if (*number < kStatusCount) return static_cast<Status>(*number);
-    return Status::not_found;
+    return std::nullopt;
   }
   const auto plain = [](std::string_view name) {
     FixedString<40> out;
@@ -411,7 +418,7 @@ Result<Status> status_of(std::string_view text) {
   for (u32 i = 0; i < kStatusCount; ++i) {
     if (plain(status_name(static_cast<Status>(i))).view() == plain(text).view()) return static_cast<Status>(i);
   }
-  return Status::not_found;
+  return std::nullopt;
 }
 
 std::string_view who_grants(ObjectKind kind) {
@@ -466,8 +473,8 @@ u64 explain(Shell& shell, Words words) {
     return 0;
   }
   if (words[1] == "last") return explain_last(shell, out);
-  const Result<Status> status = status_of(words[1]);
-  if (!status.has_value()) return shell.fail("explain", words[1], status.error(), "no such status; `explain` lists them");
+  const std::optional<Status> status = status_of(words[1]);
+  if (!status.has_value()) return shell.fail("explain", words[1], Status::not_found, "no such status; `explain` lists them");
   out.print("{} ({}): {}\n", status_name(*status), static_cast<u32>(*status), status_text(*status));
   return 0;
 }
