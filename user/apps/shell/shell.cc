@@ -1,5 +1,7 @@
 #include "user/apps/shell/shell.h"
 
+#include <algorithm>
+
 #include "user/apps/shell/completion.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/file.h"
@@ -101,6 +103,26 @@ void Shell::begin_foreground() {
   in_foreground_ = true;
   was_interrupted_ = false;
   set_foreground();
+  take_typed_ahead();
+}
+
+// What was typed since Enter and before the console knew of the foreground. Ctrl-C among it drops the rest and counts.
+void Shell::take_typed_ahead() {
+  const Result<FixedBytes<512>> ahead = console_.read(512, kPoll.value, after(kSecond));
+  FixedBytes<512> kept(typed_.span().subspan(typed_used_));
+  if (ahead.has_value()) {
+    const std::string_view text = ahead->text();
+    const usize control_c = text.rfind('\x03');
+    if (control_c != std::string_view::npos) {
+      was_interrupted_ = true;
+      kept.clear();
+    }
+    const usize from = control_c == std::string_view::npos ? 0 : control_c + 1;
+    const usize size = std::min(kept.room(), text.size() - from);
+    kept.append(ahead->span().subspan(from, size));
+  }
+  typed_ = kept;
+  typed_used_ = 0;
 }
 
 void Shell::end_foreground() {
@@ -126,7 +148,7 @@ u64 Shell::wait_foreground(const Cap& process) {
     const Result<sys::ProcessInfoResult> info = sys::process_info(process.get());
     if (!info.has_value()) return kExitKilled;
     if (info->state == kDead) return info->exit_status;
-    wait_events(after(kSecond));
+    if (!was_interrupted_) wait_events(after(kSecond));
     if (!was_interrupted_) continue;
     static_cast<void>(sys::process_kill(process.get(), kExitInterrupted));
     static_cast<void>(sys::process_wait(process.get(), after(kSecond)));
@@ -142,7 +164,7 @@ void Shell::wait_jobs(u32 number) {
     report_jobs();
     const Job* job = number == 0 ? nullptr : jobs_.find_number(number);
     if (number == 0 ? !jobs_.any_running() : job == nullptr) break;
-    wait_events(after(kSecond));
+    if (!was_interrupted_) wait_events(after(kSecond));
     if (was_interrupted_) break;
   }
   end_foreground();

@@ -89,6 +89,7 @@ class Shell {
   std::string_view read_line();
   void report_jobs();
   void set_foreground();
+  void take_typed_ahead();
   u64 wait_events(Deadline deadline);
 
   ConsoleClient console_;
