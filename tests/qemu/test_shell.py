@@ -227,6 +227,28 @@ def test_the_shell_and_the_manager_come_back():
         equal(s.run('echo alive'), 'alive')
 
 
+def test_line_editing():
+    with Session() as s:
+        s.start()
+
+        def type_keys(keys):
+            s.process.stdin.write(keys.encode())
+            s.process.stdin.flush()
+
+        type_keys('ech\tx\x7fabc\x01\x05\r')  # completion, backspace, start and end of line
+        s.expect(r'^abc\n')
+        s.expect(PROMPT)
+        type_keys('cat /et\tser\t | \x15ls /et\t\r')  # Ctrl-U; paths
+        s.expect(r'^services.conf\n')
+        s.expect(PROMPT)
+        type_keys('\x1b[A\x1b[A\r')  # history
+        s.expect(r'^abc\n')
+        s.expect(PROMPT)
+        type_keys('nonsense\x03')
+        s.expect(PROMPT)
+        equal(s.run('echo fine'), 'fine')
+
+
 def test_poweroff():
     with Session() as s:
         s.start()

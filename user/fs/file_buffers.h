@@ -1,8 +1,8 @@
 // FileBuffers: the memory objects that clients attached to a file system for it to put file data into.
 //
-// A buffer's number is random, so that nobody writes into another's. When all places are taken, the buffer that was used
-// longest ago makes room; its owner is then answered BadState and attaches again, as after a restart of the file system.
-// A client that revokes its buffer makes the file system fault and restart: see docs/subsystems/files.md.
+// A buffer's number is random, so that nobody writes into another's. When all places are taken, the buffer that was
+// used longest ago makes room; its owner is then answered BadState and attaches again, as after a restart of the file
+// system. A client that revokes its buffer makes the file system fault and restart: see docs/subsystems/files.md.
 #pragma once
 
 #include <array>
@@ -51,7 +51,8 @@ class FileBuffers {
   u64 clock_ = 0;
 };
 
-// Badges of ports that FileSystem.open() gives: this bit and the inode. Sessions of the service manager have small badges.
+// Badges of ports that FileSystem.open() gives: this bit and the inode. Sessions of the service manager have small
+// badges.
 inline constexpr u64 kFileBadge = u64{1} << 62;
 inline u64 node_of(u64 badge, u64 inode) { return (badge & kFileBadge) != 0 ? badge & ~kFileBadge : inode; }
 

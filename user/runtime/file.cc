@@ -70,7 +70,8 @@ Result<void> File::fill(u64 offset) {
 Result<std::span<const std::byte>> File::next() {
   if (position_ < filled_at_ || position_ >= filled_at_ + filled_) TRY(fill(position_));
   if (filled_ == 0) return std::span<const std::byte>();
-  const std::span<const std::byte> piece = buffer_.bytes().subspan(position_ - filled_at_, filled_at_ + filled_ - position_);
+  const std::span<const std::byte> piece =
+      buffer_.bytes().subspan(position_ - filled_at_, filled_at_ + filled_ - position_);
   position_ += piece.size();
   return piece;
 }
@@ -109,12 +110,18 @@ Result<FixedString<1024>> read_link(std::string_view path) { return TRY(vfs_clie
 FixedString<160> explain_path_error(std::string_view path, Status status) {
   FixedString<160> text;
   switch (status) {
-    case Status::not_found: return "not found";
-    case Status::not_a_directory: return "not a directory";
-    case Status::is_a_directory: return "is a directory";
-    case Status::too_many_links: return "too many symbolic links";
-    case Status::too_big: return "the name is too long";
-    default: break;
+    case Status::not_found:
+      return "not found";
+    case Status::not_a_directory:
+      return "not a directory";
+    case Status::is_a_directory:
+      return "is a directory";
+    case Status::too_many_links:
+      return "too many symbolic links";
+    case Status::too_big:
+      return "the name is too long";
+    default:
+      break;
   }
   // Which mount is it on, and what is wrong there?
   if (const Result<VfsClient> vfs = vfs_client(); vfs.has_value()) {
@@ -123,7 +130,8 @@ FixedString<160> explain_path_error(std::string_view path, Status status) {
       if (!mount.has_value()) break;
       cursor = mount->next;
       const std::string_view at = mount->path;
-      const bool inside = path.starts_with(at) && (at.ends_with('/') || path.size() == at.size() || path[at.size()] == '/');
+      const bool inside =
+          path.starts_with(at) && (at.ends_with('/') || path.size() == at.size() || path[at.size()] == '/');
       if (!inside || mount->problem.empty()) continue;
       format(text, "{} cannot be used: {}", at, mount->problem.view());
       return text;
@@ -135,14 +143,22 @@ FixedString<160> explain_path_error(std::string_view path, Status status) {
 
 std::string_view type_name(FileType type) {
   switch (type) {
-    case FileType::regular: return "file";
-    case FileType::directory: return "directory";
-    case FileType::symlink: return "symbolic link";
-    case FileType::character_device: return "character device";
-    case FileType::block_device: return "block device";
-    case FileType::fifo: return "fifo";
-    case FileType::socket: return "socket";
-    case FileType::unknown: return "unknown";
+    case FileType::regular:
+      return "file";
+    case FileType::directory:
+      return "directory";
+    case FileType::symlink:
+      return "symbolic link";
+    case FileType::character_device:
+      return "character device";
+    case FileType::block_device:
+      return "block device";
+    case FileType::fifo:
+      return "fifo";
+    case FileType::socket:
+      return "socket";
+    case FileType::unknown:
+      return "unknown";
   }
   return "unknown";
 }

@@ -3,10 +3,11 @@
 //   File file = TRY(File::open("/disk/a.txt"));
 //   for (;;) { auto piece = TRY(file.next()); if (piece.empty()) break; ... }
 //
-// An open file survives restarts of the vfs, of its file system and of the disk's driver: every request is repeated until
-// a successor answers, and the buffer is attached again when the successor does not know it.
+// An open file survives restarts of the vfs, of its file system and of the disk's driver: every request is repeated
+// until a successor answers, and the buffer is attached again when the successor does not know it.
 //
-// Costs        next(): one call per kFileBufferBytes, no copy. read(), pread(): a copy besides; up to 3072 bytes at a time
+// Costs        next(): one call per kFileBufferBytes, no copy. read(), pread(): a copy besides; up to 3072 bytes at a
+// time
 //              go without the buffer if nothing larger was read before.
 #pragma once
 
@@ -14,7 +15,7 @@
 #include <string_view>
 
 #include "idl/vfs.h"
-#include "user/fs/dir_entries.h"
+#include "user/runtime/dir_entries.h"
 #include "user/runtime/memory.h"
 
 namespace keel {

@@ -94,8 +94,8 @@ u64 help(Shell& shell, Words words) {
 
 u64 ps(Shell& shell, Words) {
   Output out;
-  out.print("{:>5}  {:<20} {:<8} {:>7} {:>10} {:>10} {:>5}\n", "pid", "name", "state", "threads", "cpu ms", "memory KiB",
-            "caps");
+  out.print("{:>5}  {:<20} {:<8} {:>7} {:>10} {:>10} {:>5}\n", "pid", "name", "state", "threads", "cpu ms",
+            "memory KiB", "caps");
   for (u64 after = 0;;) {
     const Result<sys::ProcessListResult> p = sys::process_list(kernel_info(), after);
     if (!p.has_value()) {
@@ -161,7 +161,8 @@ u64 caps(Shell& shell, Words words) {
       const bool other = inspect.error() == Status::not_found && find_process(*pid).has_value();
       return shell.fail("caps", words[1], inspect.error(),
                         other ? "neither a service nor a job of this shell, so nobody can let us look"
-                        : inspect.error() == Status::not_found ? "no such process" : std::string_view());
+                        : inspect.error() == Status::not_found ? "no such process"
+                                                               : std::string_view());
     }
     inspected = std::move(*inspect);
     process = inspected.get();
@@ -264,7 +265,8 @@ u64 time_command(Shell& shell, Words words) {
   const u64 status = shell.run_words(words.subspan(1), false, words[1]);
   const u64 us = (now_ns() - before) / 1000;
   Output out;
-  out.print("real {}.{:03} s\n", us / 1'000'000, us / 1000 % 1000);
+  const u64 cpu_us = shell.last_cpu_ns() / 1000;
+  out.print("real {}.{:03} s  cpu {}.{:03} s\n", us / 1'000'000, us / 1000 % 1000, cpu_us / 1'000'000, cpu_us / 1000 % 1000);
   return status;
 }
 
@@ -283,8 +285,8 @@ u64 services(Shell& shell, Words) {
     cursor = s->next;
     char pid[24] = "-";
     const std::string_view pid_text = s->pid == 0 ? std::string_view("-") : format_to(pid, "{}", s->pid);
-    out.print("{:<16} {:<11} {:>5} {:>8} {:>9}  {}\n", s->name.view(), service_state_name(s->state), pid_text, s->restarts,
-              s->ready_ms, s->dependencies.empty() ? std::string_view("-") : s->dependencies.view());
+    out.print("{:<16} {:<11} {:>5} {:>8} {:>9}  {}\n", s->name.view(), service_state_name(s->state), pid_text,
+              s->restarts, s->ready_ms, s->dependencies.empty() ? std::string_view("-") : s->dependencies.view());
     if (!s->reason.empty()) out.print("{:<16} {}\n", "", s->reason.view());
   }
 }
@@ -314,7 +316,8 @@ u64 mem(Shell& shell, Words) {
   out.print("{:<24} {:>10} KiB\n", "memory", info->memory_pages * kKib);
   out.print("{:<24} {:>10} KiB\n", "free", info->free_pages * kKib);
   out.print("{:<24} {:>10} KiB\n", "used by the kernel", info->kernel_pages * kKib);
-  out.print("{:<24} {:>10} KiB\n", "used by processes", (used - (info->kernel_pages < used ? info->kernel_pages : used)) * kKib);
+  out.print("{:<24} {:>10} KiB\n", "used by processes",
+            (used - (info->kernel_pages < used ? info->kernel_pages : used)) * kKib);
   out.print("{:<24} {:>10}\n", "processes", info->processes);
   out.print("{:<24} {:>10}\n", "threads", info->threads);
   out.print("{:<24} {:>10}\n", "processors", info->cpus);
@@ -335,7 +338,10 @@ u64 irq(Shell& shell, Words) {
     char line[24];
     const bool message = i->line > 0xffff;
     out.print("{:>6}  {:>6}  {:>12}  {}\n", message ? std::string_view("-") : format_to(line, "{}", i->line), i->vector,
-              i->count, message ? "message" : (i->flags & 1) != 0 ? "level" : "edge");
+              i->count,
+              message               ? "message"
+              : (i->flags & 1) != 0 ? "level"
+                                    : "edge");
   }
 }
 
@@ -427,16 +433,23 @@ std::string_view who_grants(ObjectKind kind) {
     case ObjectKind::interrupt_control:
     case ObjectKind::io_ports:
       return "the service manager, by a line `capabilities = ...` for this service in /etc/services.conf";
-    case ObjectKind::port: return "the service manager, by a line `uses = ...` for this service in /etc/services.conf";
+    case ObjectKind::port:
+      return "the service manager, by a line `uses = ...` for this service in /etc/services.conf";
     case ObjectKind::process:
     case ObjectKind::thread:
-    case ObjectKind::address_space: return "whoever made the process: its parent";
-    case ObjectKind::memory: return "whoever shared the memory";
-    case ObjectKind::notification: return "whoever made the notification";
+    case ObjectKind::address_space:
+      return "whoever made the process: its parent";
+    case ObjectKind::memory:
+      return "whoever shared the memory";
+    case ObjectKind::notification:
+      return "whoever made the notification";
     case ObjectKind::interrupt:
-    case ObjectKind::dma_domain: return "the device manager, to the driver of the device";
-    case ObjectKind::group: return "whoever made the group: the service manager for services";
-    default: return "whoever holds the capability that it was derived from";
+    case ObjectKind::dma_domain:
+      return "the device manager, to the driver of the device";
+    case ObjectKind::group:
+      return "whoever made the group: the service manager for services";
+    default:
+      return "whoever holds the capability that it was derived from";
   }
 }
 
@@ -474,7 +487,8 @@ u64 explain(Shell& shell, Words words) {
   }
   if (words[1] == "last") return explain_last(shell, out);
   const std::optional<Status> status = status_of(words[1]);
-  if (!status.has_value()) return shell.fail("explain", words[1], Status::not_found, "no such status; `explain` lists them");
+  if (!status.has_value())
+    return shell.fail("explain", words[1], Status::not_found, "no such status; `explain` lists them");
   out.print("{} ({}): {}\n", status_name(*status), static_cast<u32>(*status), status_text(*status));
   return 0;
 }
@@ -535,6 +549,7 @@ constexpr ProgramHelp kPrograms[] = {
     {"readlink", "PATH...", "where a symbolic link points"},
     {"hexdump", "PATH", "bytes of a file in hexadecimal and as text"},
     {"sha256sum", "PATH...", "SHA-256 checksums of files"},
+    {"drain", "PATH", "read a file and show nothing but how long it took"},
     {"wc", "PATH...", "lines, words and bytes of files"},
     {"head", "[-n N] PATH", "the first lines of a file"},
     {"echo", "[TEXT...]", "show text"},
@@ -551,7 +566,8 @@ std::span<const Builtin> builtins() { return kBuiltins; }
 std::span<const ProgramHelp> program_help() { return kPrograms; }
 
 const Builtin* find_builtin(std::string_view name) {
-  const auto found = std::find_if(std::begin(kBuiltins), std::end(kBuiltins), [&](const Builtin& b) { return b.name == name; });
+  const auto found =
+      std::find_if(std::begin(kBuiltins), std::end(kBuiltins), [&](const Builtin& b) { return b.name == name; });
   return found == std::end(kBuiltins) ? nullptr : &*found;
 }
 

@@ -195,7 +195,8 @@ u64 Shell::fail(std::string_view command, std::string_view what, Status status, 
   failure_.has_call = last.status == status && status != Status::ok;
   if (failure_.has_call) failure_.explanation = explain_last_error();
   Output out;
-  out.print("{}: {}{}{}\n", command, what, what.empty() ? "" : ": ", why.empty() ? std::string_view(status_text(status)) : why);
+  out.print("{}: {}{}{}\n", command, what, what.empty() ? "" : ": ",
+            why.empty() ? std::string_view(status_text(status)) : why);
   return 1;
 }
 
@@ -213,7 +214,8 @@ u64 Shell::run_line(std::string_view line) {
 
 u64 Shell::run_words(Words words, bool background, std::string_view text) {
   if (const Builtin* builtin = find_builtin(words[0])) {
-    if (background) return fail("shell", words[0], Status::not_supported, "is built in and cannot run in the background");
+    if (background)
+      return fail("shell", words[0], Status::not_supported, "is built in and cannot run in the background");
     return builtin->run(*this, words);
   }
   const std::string_view name = words[0];
@@ -246,6 +248,8 @@ u64 Shell::run_words(Words words, bool background, std::string_view text) {
   static_cast<void>(sys::process_watch(child->process.get(), events_, kChildBit));
   const u64 status = wait_foreground(child->process);
   end_foreground();
+  const Result<sys::ProcessInfoResult> used = sys::process_info(child->process.get());
+  last_cpu_ns_ = used.has_value() ? used->cpu_ns : 0;
   // Of a fault the kernel's record tells more, and the log service shows it.
   if (status == kExitKilled) {
     Output out;
@@ -261,8 +265,9 @@ Result<Child> Shell::start(std::string_view path, Words arguments, std::string_v
   for (u32 links = 0; entry.has_value() && entry->type == CpioType::symlink && links < 8; ++links) {
     const std::string_view target(reinterpret_cast<const char*>(entry->data.data()), entry->data.size());
     const usize slash = entry->name.rfind('/');
-    FixedString<512> next(target.starts_with('/') || slash == std::string_view::npos ? std::string_view()
-                                                                                     : entry->name.substr(0, slash + 1));
+    FixedString<512> next(target.starts_with('/') || slash == std::string_view::npos
+                              ? std::string_view()
+                              : entry->name.substr(0, slash + 1));
     if (!next.append(target)) return Status::too_big;
     entry = archive_.find(next);
   }

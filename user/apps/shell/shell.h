@@ -1,7 +1,8 @@
 // Shell: a person's session. One thread; it waits either for typed text (a call of the console) or for what runs in the
 // foreground (the notification `events`: restarts of services, Ctrl-C, ends of children).
 //
-// Authority    services.conf gives it what the builtins need. Programs that it starts receive console, vfs, time and log,
+// Authority    services.conf gives it what the builtins need. Programs that it starts receive console, vfs, time and
+// log,
 //              nothing else; each is a process of its own in the group `children_`.
 #pragma once
 
@@ -77,6 +78,8 @@ class Shell {
   Failure& failure() { return failure_; }
   void refresh_jobs();
   u64 status() const { return status_; }
+  // CPU time of the last program that ran in the foreground, with what services did on its account.
+  u64 last_cpu_ns() const { return last_cpu_ns_; }
 
   // Reports "COMMAND: what: why", remembers it for `explain last`; gives exit status 1.
   u64 fail(std::string_view command, std::string_view what, Status status, std::string_view why = {});
@@ -108,6 +111,7 @@ class Shell {
   bool in_foreground_ = false;
   bool was_interrupted_ = false;
   u64 status_ = 0;
+  u64 last_cpu_ns_ = 0;
   Failure failure_;
 };
 

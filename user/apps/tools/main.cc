@@ -1,5 +1,5 @@
-// tools: small programs in one; argument 0 says which. Each ends with 0 if all went well, 1 if a path failed, 2 if it was
-// called wrongly.
+// tools: small programs in one; argument 0 says which. Each ends with 0 if all went well, 1 if a path failed, 2 if it
+// was called wrongly.
 #include <bearssl_hash.h>
 
 #include <algorithm>
@@ -44,7 +44,12 @@ DateTime date_of(u64 seconds) {
   const u64 doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
   const u64 mp = (5 * doy + 2) / 153;
   const u64 month = mp < 10 ? mp + 3 : mp - 9;
-  return {yoe + era * 400 + (month <= 2 ? 1 : 0), month, doy - (153 * mp + 2) / 5 + 1, rest / 3600, rest / 60 % 60, rest % 60};
+  return {yoe + era * 400 + (month <= 2 ? 1 : 0),
+          month,
+          doy - (153 * mp + 2) / 5 + 1,
+          rest / 3600,
+          rest / 60 % 60,
+          rest % 60};
 }
 
 FixedString<32> date_text(u64 seconds) {
@@ -183,8 +188,8 @@ u64 stat(Arguments arguments) {
     out.print("{:<10} {}\n", "path", path);
     out.print("{:<10} {}\n", "type", type_name(static_cast<FileType>(info->type)));
     out.print("{:<10} {}\n", "size", info->size);
-    out.print("{:<10} {}{}{}{} ({})\n", "mode", info->mode >> 9 & 7, info->mode >> 6 & 7, info->mode >> 3 & 7, info->mode & 7,
-              mode_text(*info).view());
+    out.print("{:<10} {}{}{}{} ({})\n", "mode", info->mode >> 9 & 7, info->mode >> 6 & 7, info->mode >> 3 & 7,
+              info->mode & 7, mode_text(*info).view());
     out.print("{:<10} {}\n", "owner", info->uid);
     out.print("{:<10} {}\n", "group", info->gid);
     out.print("{:<10} {}\n", "links", info->links);
@@ -294,6 +299,21 @@ u64 wc(Arguments arguments) {
   return status;
 }
 
+// For measurements: `time drain FILE`.
+u64 drain(Arguments arguments) {
+  if (arguments.size() != 1) return usage("drain", "PATH");
+  u64 bytes = 0;
+  const u64 begin = now_ns();
+  const Result<void> read = for_each_piece(arguments[0], [&](std::span<const std::byte> piece) {
+    bytes += piece.size();
+    return true;
+  });
+  if (!read.has_value()) return complain("drain", arguments[0], read.error());
+  Output out;
+  out.print("{} bytes in {} us\n", bytes, (now_ns() - begin) / 1000);
+  return 0;
+}
+
 u64 sha256sum(Arguments arguments) {
   if (arguments.empty()) return usage("sha256sum", "PATH...");
   u64 status = 0;
@@ -388,9 +408,19 @@ struct Tool {
   u64 (*run)(Arguments);
 };
 constexpr Tool kTools[] = {
-    {"ls", ls},       {"cat", cat},     {"stat", stat},   {"readlink", readlink}, {"hexdump", hexdump},
-    {"sha256sum", sha256sum}, {"wc", wc}, {"head", head}, {"echo", echo},         {"sleep", sleep},
-    {"date", date},   {"true", [](Arguments) -> u64 { return 0; }},
+    {"ls", ls},
+    {"cat", cat},
+    {"stat", stat},
+    {"readlink", readlink},
+    {"hexdump", hexdump},
+    {"sha256sum", sha256sum},
+    {"wc", wc},
+    {"head", head},
+    {"drain", drain},
+    {"echo", echo},
+    {"sleep", sleep},
+    {"date", date},
+    {"true", [](Arguments) -> u64 { return 0; }},
     {"false", [](Arguments) -> u64 { return 1; }},
 };
 

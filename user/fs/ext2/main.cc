@@ -1,18 +1,18 @@
-// ext2: the file system server. Keeps nothing about its clients but their buffers: nodes are named by inode number, so a
-// successor answers for files that its predecessor had opened.
+// ext2: the file system server. Keeps nothing about its clients but their buffers: nodes are named by inode number, so
+// a successor answers for files that its predecessor had opened.
 //
-// Data moves twice: by DMA into the ring's pool, in runs as long as the disk allows, and once by copying into the client's
-// buffer. A disk that is missing or cannot be mounted leaves the server up: it says why in statfs(), answers everything
-// else with the error, and looks again later.
+// Data moves twice: by DMA into the ring's pool, in runs as long as the disk allows, and once by copying into the
+// client's buffer. A disk that is missing or cannot be mounted leaves the server up: it says why in statfs(), answers
+// everything else with the error, and looks again later.
 #include <cstring>
 #include <optional>
 
 #include "idl/file_system.h"
 #include "user/drivers/block_client.h"
-#include "user/fs/dir_entries.h"
 #include "user/fs/ext2/ext2.h"
 #include "user/fs/file_buffers.h"
 #include "user/runtime/clock.h"
+#include "user/runtime/dir_entries.h"
 #include "user/runtime/print.h"
 #include "user/runtime/service_loop.h"
 

@@ -1,12 +1,12 @@
-// initfs: the boot archive as a read-only file system. Node 1 is the root, node n + 2 the n-th entry of the archive: the
-// same numbers after every restart.
+// initfs: the boot archive as a read-only file system. Node 1 is the root, node n + 2 the n-th entry of the archive:
+// the same numbers after every restart.
 #include <cstring>
 #include <vector>
 
 #include "idl/file_system.h"
-#include "user/fs/dir_entries.h"
 #include "user/fs/file_buffers.h"
 #include "user/runtime/cpio.h"
+#include "user/runtime/dir_entries.h"
 #include "user/runtime/print.h"
 #include "user/runtime/service_loop.h"
 #include "user/runtime/start.h"
@@ -72,7 +72,8 @@ class InitFs final : public FileSystemServer {
   Result<FixedString<1024>> read_link(Session session, u64 inode) override {
     const Node& node = *TRY(node_at(node_of(session.badge, inode)));
     if (node.entry.type != CpioType::symlink) return Status::invalid_argument;
-    return FixedString<1024>(std::string_view(reinterpret_cast<const char*>(node.entry.data.data()), node.entry.data.size()));
+    return FixedString<1024>(
+        std::string_view(reinterpret_cast<const char*>(node.entry.data.data()), node.entry.data.size()));
   }
 
   Result<GivenCap> open(Session session, u64 inode) override {
@@ -98,9 +99,12 @@ class InitFs final : public FileSystemServer {
  private:
   static FileType type_of(const Node& node) {
     switch (node.entry.type) {
-      case CpioType::file: return FileType::regular;
-      case CpioType::directory: return FileType::directory;
-      case CpioType::symlink: return FileType::symlink;
+      case CpioType::file:
+        return FileType::regular;
+      case CpioType::directory:
+        return FileType::directory;
+      case CpioType::symlink:
+        return FileType::symlink;
     }
     return FileType::unknown;
   }

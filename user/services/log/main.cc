@@ -1,5 +1,5 @@
-// log: keeps the last records of the kernel's log for whoever asks, and shows the important ones on the console once its
-// driver has taken that over from the kernel.
+// log: keeps the last records of the kernel's log for whoever asks, and shows the important ones on the console once
+// its driver has taken that over from the kernel.
 //
 // Threads      reader: follows the kernel's log, fills the history, writes to the console. main: serves Log.
 // Restart      the history comes again from the kernel's ring; the number of the record shown last is in the state
@@ -98,6 +98,7 @@ class Follower {
       const usize bytes = read->bytes < 240 ? read->bytes : 240;
       record.text = std::string_view(reinterpret_cast<const char*>(message_page().words), bytes);
       record.name = name_of(read->process);
+      if (sequence == 1) missed_the_first_ = read->sequence != 1;
       sequence = read->sequence + 1;
       history_.add(record);
       show(record);
@@ -122,7 +123,9 @@ class Follower {
   void show(const Record& record) {
     if (record.sequence <= state_->shown) return;
     if (state_->shown == 0) {
-      const bool takes_over = record.name == "console" && record.text.view().find("took over") != std::string_view::npos;
+      // Who begins behind that record missed it.
+      const bool takes_over =
+          (record.name == "console" && record.text.view().starts_with("took over")) || missed_the_first_;
       if (!takes_over) return;
       state_->shown = record.sequence;
       return;
@@ -140,6 +143,7 @@ class Follower {
   History& history_;
   CapIndex log_;
   State* state_;
+  bool missed_the_first_ = false;
   u64 last_process_ = 0;
   FixedString<31> last_name_;
 };

@@ -5,7 +5,7 @@
 #include "base/inplace_vector.h"
 #include "idl/file_system.h"
 #include "idl/vfs.h"
-#include "user/fs/dir_entries.h"
+#include "user/runtime/dir_entries.h"
 #include "user/runtime/print.h"
 #include "user/runtime/service_loop.h"
 #include "user/runtime/start.h"
@@ -53,7 +53,9 @@ class Mounts final : public FileSystems {
   Result<NodeInfo> lookup(usize number, u64 directory, std::string_view name) override {
     return list_[number].client.lookup(directory, name);
   }
-  Result<FixedString<1024>> read_link(usize number, u64 inode) override { return list_[number].client.read_link(inode); }
+  Result<FixedString<1024>> read_link(usize number, u64 inode) override {
+    return list_[number].client.read_link(inode);
+  }
 
   // The name of mount `number` if it is right below the directory of that canonical path; else empty.
   std::string_view name_below(usize number, std::string_view directory) const {
@@ -90,8 +92,7 @@ class Vfs final : public VfsServer {
     if (place.info.type != static_cast<u32>(FileType::directory)) return Status::not_a_directory;
     FixedBytes<3072> out;
     while (cookie < kMountCookie && out.empty()) {
-      const FixedBytes<3072> found =
-          TRY(mounts_[place.file_system].client.read_dir(place.info.inode, cookie));
+      const FixedBytes<3072> found = TRY(mounts_[place.file_system].client.read_dir(place.info.inode, cookie));
       const u64 before = cookie;
       TRY(for_each_entry(found.span(), [&](const DirectoryEntry& entry) {
         cookie = entry.cookie;

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "user/fs/dir_entries.h"
+#include "user/runtime/dir_entries.h"
 
 namespace keel::vfs {
 namespace {

@@ -1,6 +1,7 @@
 // walk_path: finds the node that a path names in a tree joined from several file systems.
 //
-// Rules        Paths begin at the root, with or without a leading '/'. `..` goes up the way that the walk came, so above
+// Rules        Paths begin at the root, with or without a leading '/'. `..` goes up the way that the walk came, so
+// above
 //              the root and above a mount point it is right without asking a file system. A symbolic link counts
 //              against kMaxLinks; its target may be absolute or relative. A trailing '/' demands a directory, behind a
 //              link. A mount point hides what its parent has under that name, and need not exist there.

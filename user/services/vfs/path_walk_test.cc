@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "user/fs/dir_entries.h"
+#include "user/runtime/dir_entries.h"
 
 namespace keel::vfs {
 namespace {
