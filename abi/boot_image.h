@@ -29,7 +29,20 @@ struct BootImageHeader {
   u64 entry;  // relative to the load address
   u64 archive_offset;
   u64 archive_bytes;
+  u64 symbols_offset;  // for the backtrace of a panic: BootSymbols, or 0 bytes of it
+  u64 symbols_bytes;
   BootSegment segments[kMaxBootSegments];
+};
+
+// Sorted by offset; the names follow the last symbol, each ended by NUL.
+struct BootSymbol {
+  u32 offset;  // of the function from the kernel's link base
+  u32 name;    // offset of its name from the start of BootSymbols
+};
+struct BootSymbols {
+  u32 count;
+  u32 reserved;
+  BootSymbol symbols[];
 };
 
 }  // namespace keel

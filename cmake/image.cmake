@@ -17,8 +17,8 @@ function(keel_boot_image name manager conf)
   add_custom_command(
     OUTPUT ${CMAKE_BINARY_DIR}/${name}.img
     COMMAND ${KEEL_ROOT}/tools/mkinitrd ${CMAKE_BINARY_DIR}/${name}.cpio ${files}
-    COMMAND ${KEEL_ROOT}/tools/mkbootimage ${CMAKE_BINARY_DIR}/${name}.img $<TARGET_FILE:${manager}> ${CMAKE_BINARY_DIR}/${name}.cpio
-    DEPENDS ${manager} ${targets} ${conf} ${KEEL_ROOT}/tools/mkinitrd ${KEEL_ROOT}/tools/mkbootimage
+    COMMAND ${KEEL_ROOT}/tools/mkbootimage ${CMAKE_BINARY_DIR}/${name}.img $<TARGET_FILE:keel_kernel> $<TARGET_FILE:${manager}> ${CMAKE_BINARY_DIR}/${name}.cpio
+    DEPENDS keel_kernel ${manager} ${targets} ${conf} ${KEEL_ROOT}/tools/mkinitrd ${KEEL_ROOT}/tools/mkbootimage
     VERBATIM)
   add_custom_target(image_${name} ALL DEPENDS ${CMAKE_BINARY_DIR}/${name}.img)
 endfunction()

@@ -133,7 +133,7 @@ Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) {
   CapIndex index;
   {
     LockGuard guard(cpu, object.tree_lock());
-    if (node.linked()) {
+    if (node.linked() && !node.dying) {
       u64 header = clear(slot);
       if (CapSlot::kind(header) != ObjectKind::none) {
         old_number = u32(node.slot);
@@ -197,6 +197,7 @@ bool CapSpace::teardown_step(Cpu& cpu) {
     if (removed == 16 || looked == 512) return false;
     CapSlot& slot = slot_at(cursor_ << kNumberShift);
     if (CapSlot::kind(slot.load()) == ObjectKind::none) continue;
+    if (!finish_revoke(cpu, *slot.node, 16)) return false;  // law 3: the process died in the middle of it
     (void)remove(cpu, index_of(cursor_, slot));
     ++removed;
   }

@@ -35,10 +35,18 @@ bool has_dying_ancestor(const CapNode* node) {
   return false;
 }
 
+// A node that is the root of a revocation leaves its place: the revocation ends, done or not.
+void forget_revocation(KObject& object, CapNode& node) REQUIRES(object.tree_lock()) {
+  if (!node.dying) return;
+  node.dying = false;
+  object.end_revoke();
+}
+
 // Detaches `node` and then each tombstone above it that has lost its last child (I2). The tombstones are returned as a
 // list through next_sibling, to be freed without the lock.
-CapNode* remove_locked(CapNode& node) {
+CapNode* remove_locked(KObject& object, CapNode& node) REQUIRES(object.tree_lock()) {
   CapNode* parent = node.parent;
+  forget_revocation(object, node);
   detach(node);
   node.kind = NodeKind::unlinked;
   CapNode* freed = nullptr;
@@ -112,7 +120,7 @@ bool unlink(Cpu& cpu, CapNode& node) {
   {
     LockGuard guard(cpu, object->tree_lock());
     if (!node.linked()) return false;
-    freed = remove_locked(node);
+    freed = remove_locked(*object, node);
   }
   free_tombstones(cpu, freed);
   object->drop_ref();
@@ -131,9 +139,10 @@ bool release_slot_node(Cpu& cpu, CapNode& node) {
       group.add_ref();
       node.holder = &group;
       node.kind = NodeKind::tombstone;
+      forget_revocation(*object, node);
       return true;
     }
-    freed = remove_locked(node);
+    freed = remove_locked(*object, node);
   }
   free_tombstones(cpu, freed);
   free_slot_node(cpu, group, node);
@@ -164,7 +173,7 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
       if (leaf == &root) return true;
       kind = leaf->kind;
       if (kind == NodeKind::slot) holder = RefPtr<KObject>(static_cast<CapSpace*>(leaf->holder)->owner());
-      freed = remove_locked(*leaf);
+      freed = remove_locked(object, *leaf);
       if (kind == NodeKind::region) object.add_revoked_region(*leaf);
     }
     free_tombstones(cpu, freed);
@@ -185,10 +194,19 @@ void end_revoke(Cpu& cpu, CapNode& root) {
   KObject& object = *root.object;
   {
     LockGuard guard(cpu, object.tree_lock());
-    root.dying = false;
-    object.end_revoke();
+    forget_revocation(object, root);
   }
   object.wake_revoked(cpu);
+}
+
+bool finish_revoke(Cpu& cpu, CapNode& root, u32 leaves) {
+  {
+    LockGuard guard(cpu, root.object->tree_lock());
+    if (!root.dying) return true;
+  }
+  if (!revoke_step(cpu, root, leaves)) return false;
+  end_revoke(cpu, root);
+  return true;
 }
 
 Origin origin_of(Cpu& cpu, CapNode& node) {

@@ -14,6 +14,10 @@ void Cpu::change_context(SchedulingContext* next) {
   if (context != nullptr) context->consumed += now - context_since;
   context_since = now;
   context = next;
+  if (next == nullptr || current == nullptr) return;
+  // The current thread goes on at another level: somebody who waited may be above it now, or beside it.
+  timer_stale = true;
+  if (scheduler.top_level() > i32(next->level)) reschedule = true;
 }
 
 }  // namespace keel

@@ -14,8 +14,18 @@
 namespace keel {
 namespace {
 
+void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data = 0, u16 status = 0) {
+  cpu.trace.add({cpu.now_tsc(), event, code, status, thread == nullptr ? 0 : u32(thread->id()), {data, 0}});
+}
+
 constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
+
+// The fast paths switch threads without a word about cpu.loaded: on entry it is the current thread, if there is one.
+Thread* note_loaded(Cpu& cpu) {
+  if (cpu.current != nullptr) cpu.loaded = cpu.current;
+  return cpu.current;
+}
 
 // What the current thread may do next: run on, or be replaced.
 bool may_run_on(Cpu& cpu) {
@@ -76,12 +86,15 @@ Thread* leave_kernel(Cpu& cpu) {
     cpu.current = next;
     cpu.timer_stale = true;
     cpu.change_context(next == nullptr ? nullptr : next->context);
+    trace(cpu, TraceEvent::switch_to, next, 0);
     if (next != nullptr) {
       next->phase = {ThreadStatus::running};
       ++next->switches;
     }
   }
   if (cpu.timer_stale) set_timer(cpu);
+  // Nothing to run: zeroes a page ahead of demand, one at a time.
+  if (next == nullptr && !work_left) work_left = cpu.machine.frames.zero_ahead(cpu);
   if (work_left) arch::interrupt_self(cpu);
   if (next != nullptr && cpu.loaded != next) arch::load_thread(cpu, *next);
   return next;
@@ -126,6 +139,7 @@ Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
   Thread& t = *cpu.current;
   t.fault = {kind, address, detail};
   ++t.process->faults;
+  trace(cpu, TraceEvent::fault, &t, u8(kind), address);
   Port* handler = t.process->handler();
   if (handler != nullptr && handler->has_receiver_right()) {
     handler->deliver_fault(cpu, t, t.process->handler_badge());
@@ -139,27 +153,36 @@ Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
 }  // namespace
 
 Thread* enter_system_call(Cpu& cpu) {
-  Thread& t = *cpu.current;
+  Thread& t = *note_loaded(cpu);
   CallContext c(cpu, t);
+  const u8 number = u8(t.state.rax);
+  const u64 capability = t.state.rdi;
   c.dispatch();
+  trace(cpu, TraceEvent::call, &t, number, capability, u16(t.state.rax & 0xff));
   return leave_kernel(cpu);
 }
 
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail) {
-  Thread& t = *cpu.current;
+  Thread& t = *note_loaded(cpu);
   Access access = (detail & 16) != 0 ? Access::execute : (detail & 2) != 0 ? Access::write : Access::read;
   if (t.space->handle_fault(cpu, VirtAddr(address), access).has_value()) return leave_kernel(cpu);
   return fault(cpu, FaultKind::page, address, detail);
 }
 
-Thread* enter_exception(Cpu& cpu, FaultKind kind, u64 detail) { return fault(cpu, kind, 0, detail); }
+Thread* enter_exception(Cpu& cpu, FaultKind kind, u64 detail) {
+  (void)note_loaded(cpu);
+  return fault(cpu, kind, 0, detail);
+}
 
 Thread* enter_interrupt(Cpu& cpu, u32 vector) {
+  (void)note_loaded(cpu);
+  trace(cpu, TraceEvent::interrupt, cpu.current, u8(vector));
   if (Interrupt* interrupt = cpu.machine.interrupts.at(vector)) interrupt->fire(cpu);
   return leave_kernel(cpu);
 }
 
 Thread* enter_timer(Cpu& cpu) {
+  (void)note_loaded(cpu);
   u64 now = cpu.now_ns();
   cpu.timer_set_ns = ~u64{0};
   cpu.timer_stale = true;
@@ -174,7 +197,10 @@ Thread* enter_timer(Cpu& cpu) {
   return leave_kernel(cpu);
 }
 
-Thread* enter_self_interrupt(Cpu& cpu) { return leave_kernel(cpu); }
+Thread* enter_self_interrupt(Cpu& cpu) {
+  (void)note_loaded(cpu);
+  return leave_kernel(cpu);
+}
 Thread* enter_first(Cpu& cpu) { return leave_kernel(cpu); }
 
 }  // namespace keel

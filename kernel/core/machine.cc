@@ -20,6 +20,8 @@ Result<void> Machine::initialise(Cpu& boot_cpu) {
   return {};
 }
 
+void KernelControl::wake_revoked(Cpu& cpu) { machine().log.wake_revoked(cpu); }
+
 void Machine::attach(Cpu& cpu) {
   cpus[cpu.index] = &cpu;
   ++cpu_count;
@@ -40,7 +42,7 @@ void Machine::remove_process(Cpu& cpu, Process& process) {
 
 Process* Machine::next_process(Cpu& cpu, u64 after) {
   LockGuard guard(cpu, lock_);
-  return processes_.lower_bound(after + 1);
+  return after == ~u64{0} ? nullptr : processes_.lower_bound(after + 1);
 }
 
 }  // namespace keel

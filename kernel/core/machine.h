@@ -39,6 +39,9 @@ class Machine {
   InterruptTable interrupts;
 
   ResourceGroup& root_group() { return root_group_; }
+  InterruptControl& interrupt_control() { return interrupt_control_; }
+  IoPorts& io_ports() { return io_ports_; }
+  KernelControl& kernel_control() { return kernel_control_; }
   Cpu* cpus[kMaxCpus] = {};
   u32 cpu_count = 0;     // that run
   u32 present_cpus = 1;  // that the firmware reports
@@ -70,6 +73,7 @@ class Machine {
   u64 first_user_tsc = 0;  // when the first user thread was started
   TimePage* time_page = nullptr;
   PhysAddr time_page_address;
+  std::span<const std::byte> symbols;  // BootSymbols of the boot image, for panics; as untrusted as it came
 
  private:
   Result<void> load_manager(Cpu& cpu, Process& manager);

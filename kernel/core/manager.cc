@@ -25,6 +25,7 @@ bool is_valid(const BootImageHeader& h, u64 module_bytes) {
       h.archive_bytes > module_bytes - h.archive_offset) {
     return false;
   }
+  if (h.symbols_offset > module_bytes || h.symbols_bytes > module_bytes - h.symbols_offset) return false;
   bool entry_found = false;
   for (u32 i = 0; i < h.segment_count; ++i) {
     const BootSegment& s = h.segments[i];
@@ -159,6 +160,8 @@ Result<void> Machine::start_manager(Cpu& cpu, const BootInfo& boot) {
   if (manager_.image.magic != kBootImageMagic) return Status::corrupt;
   if (manager_.image.version != kBootImageVersion) return Status::version_mismatch;
   if (!is_valid(manager_.image, boot.module.length)) return Status::corrupt;
+  symbols = {static_cast<const std::byte*>(phys_to_virt(boot.module.base + manager_.image.symbols_offset)),
+             manager_.image.symbols_bytes};
   auto manager = TRY(Process::create(cpu, root_group_, ProcessName{"manager"}));
   manager->keep_capabilities = true;
   TRY(grant_manager(cpu, *manager, boot));

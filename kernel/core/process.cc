@@ -32,7 +32,7 @@ Result<void> Process::add_thread(Cpu& cpu, Thread& thread) {
   return {};
 }
 
-void Process::remove_thread(Cpu& cpu, Thread& thread) {
+void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
   bool last = false;
   {
     LockGuard guard(cpu, lock_);
@@ -41,7 +41,7 @@ void Process::remove_thread(Cpu& cpu, Thread& thread) {
   }
   add_consumed(thread.own_context.consumed);
   thread.drop_ref();
-  if (last) kill(cpu, exit_status_);
+  if (last && ran) kill(cpu, exit_status_);
 }
 
 Thread* Process::next_thread(Cpu& cpu, Thread* previous) {
@@ -96,7 +96,7 @@ bool Process::release_step(Cpu& cpu) {
   if (state_ == ProcessState::dead) return true;
   if (!caps.teardown_step(cpu)) return false;
   if (!leave_and_tear_down(cpu)) return false;
-  state_ = ProcessState::dead;
+  finish_exit(cpu);
   return true;
 }
 

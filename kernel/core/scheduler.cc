@@ -41,4 +41,19 @@ Thread* Scheduler::pick() {
   return thread;
 }
 
+i64 Scheduler::check() const {
+  i64 count = 0;
+  for (u32 level = 0; level < kLevels; ++level) {
+    if ((heads_[level] != nullptr) != ((ready_ >> level & 1) != 0)) return -1;
+    const Thread* previous = nullptr;
+    for (const Thread* t = heads_[level]; t != nullptr; t = t->ready_link.next) {
+      if (t->status() != ThreadStatus::ready || t->ready_link.previous != previous || t->ready_link.level != level) return -1;
+      previous = t;
+      ++count;
+    }
+    if (tails_[level] != previous) return -1;
+  }
+  return count;
+}
+
 }  // namespace keel

@@ -43,6 +43,8 @@ class Scheduler {
   Thread* pick();
   // The highest level that has a ready thread, or -1.
   i32 top_level() const { return ready_ == 0 ? -1 : 63 - __builtin_clzll(ready_); }
+  // For tests: how many threads are queued; -1 if I1 or I2 does not hold.
+  i64 check() const;
 
  private:
   Thread* heads_[kLevels] = {};

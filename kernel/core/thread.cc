@@ -100,6 +100,11 @@ void Thread::end_wait_with_message(Cpu& on) {
 
 void Thread::end_wait_with_handoff(Cpu& on) {
   leave_wait(on);
+  if (flags == 0 && !on.reschedule && on.context == context && on.current != nullptr && on.current->waits()) {
+    phase = {ThreadStatus::running};
+    on.current = this;
+    return;
+  }
   make_ready(on);
   if (phase.status != ThreadStatus::ready) return;
   on.scheduler.remove(*this);
@@ -183,8 +188,13 @@ void Thread::cancel(Cpu& on) {
   }
 }
 
+void Thread::on_zero_handles(Cpu& on) {
+  if (phase.status == ThreadStatus::fresh) kill(on);  // nobody can start it any more
+}
+
 void Thread::kill(Cpu& on) {
   if (phase.status == ThreadStatus::dead) return;
+  const bool ran = phase.status != ThreadStatus::fresh;
   flags |= kExiting;
   if (phase.status == ThreadStatus::ready) on.scheduler.remove(*this);
   if (waits()) {
@@ -193,18 +203,27 @@ void Thread::kill(Cpu& on) {
   }
   phase = {ThreadStatus::dead};
   if (on.loaded == this) on.loaded = nullptr;
+  if (on.current == this) {  // it may be freed before the kernel is left
+    on.change_context(nullptr);
+    on.current = nullptr;
+  }
   fail_caller(on, Status::peer_died);
   (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
-  process->remove_thread(on, *this);
+  process->remove_thread(on, *this, ran);
 }
 
 void Thread::set_level(u32 level) {
-  own_context.level = level;
-  if (context != &own_context) return;
-  if (phase.status == ThreadStatus::ready) {
+  if (context != &own_context || phase.status != ThreadStatus::ready) {
+    own_context.level = level;
+  } else {
     cpu->scheduler.remove(*this);
+    own_context.level = level;
     cpu->scheduler.enqueue_back(*this);
   }
+  if (cpu->current == nullptr || cpu->context == nullptr) return;
+  // Whoever runs may have to make room: for this thread, or as one that is below others now.
+  cpu->timer_stale = true;
+  if (cpu->scheduler.top_level() > i32(cpu->context->level)) cpu->reschedule = true;
 }
 
 u64 Thread::consumed_ns() const { return machine().clock.to_ns(own_context.consumed); }

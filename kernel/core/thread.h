@@ -121,7 +121,8 @@ class Thread final : public KObject, public TimerEntry {
   void end_wait(Cpu& cpu, Status status, u64 word0 = 0);
   // The same without touching its registers: the message is there already.
   void end_wait_with_message(Cpu& cpu);
-  // The same for a server that takes over the caller's context: it runs next at its level.
+  // The same for one that takes over the running context, be it lent or handed back: it runs at once in place of the
+  // current thread, which has just begun to wait, unless something of a higher level became ready.
   void end_wait_with_handoff(Cpu& cpu);
   // Takes it out of whatever it waits in, undoing donation; the wait ends with `status`, unless it is none.
   void abort_wait(Cpu& cpu, Status status);
@@ -131,8 +132,10 @@ class Thread final : public KObject, public TimerEntry {
   void suspend(Cpu& cpu);
   void resume(Cpu& cpu);
   void cancel(Cpu& cpu);
-  // Ends the thread for good: out of every queue, its caller answered PeerDied. Its process may end with it.
+  // Ends the thread for good: out of every queue, its caller answered PeerDied. Its process may end with it, unless the
+  // thread was never started.
   void kill(Cpu& cpu);
+  void on_zero_handles(Cpu& cpu) override;
   void set_level(u32 level);
 
   // Ends what the thread serves: the caller gets `status`, and its context.

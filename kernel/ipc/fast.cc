@@ -11,27 +11,34 @@
 namespace keel {
 namespace {
 
-// The descriptor of a message of up to eight words and nothing else is at most this, shifted down by the call number.
-constexpr u64 kPlainWords = kRegisterWords;
+// A descriptor shifted down by the call number is the number of words when it says nothing else, and greater than any
+// number of words when it does.
 
 // The slot that an index names, live or not.
 [[gnu::always_inline]] inline CapSlot* slot_of(const Thread& thread, u64 index) {
-  const u32 low = u32(index);
   const u32 chunk =
-      low >> 12 & (CapSpace::kChunks - 1);  // masked, not checked: also under speculation inside the table
+      u32(index) >> 12 & (CapSpace::kChunks - 1);  // masked, not checked: also under speculation in bounds
   // SAFETY: a chunk is kSlotsPerChunk slots of 32 bytes; the masked offset is a multiple of 32 inside it.
-  return reinterpret_cast<CapSlot*>(reinterpret_cast<char*>(thread.directory[chunk]) + (low & 0xfe0));
+  char* slots = reinterpret_cast<char*>(arch::in_register(thread.directory[chunk]));
+  return arch::in_register(reinterpret_cast<CapSlot*>(slots + (u32(index) & 0xfe0)));
 }
 
 // Whether the header is that of a live slot with the index's generation, and the index has no bits that mean nothing.
-[[gnu::always_inline]] inline bool is_live(u64 header, u64 index) {
-  constexpr u64 kUnused = 0xffe0001f;
-  return (((header ^ index) >> 32) | (index & kUnused)) == 0;
+[[gnu::always_inline]] inline bool is_live(const CapSlot& slot, u64 index) {
+  constexpr u32 kUnused = 0xffe0001f;
+  if ((slot.header.load(kRelaxed) ^ index) >> 32 != 0) return false;  // same CPU: nobody clears it meanwhile
+  return (u32(index) & kUnused) == 0;
 }
 // Whether a live slot is a port with these rights; a free slot is none.
-[[gnu::always_inline]] inline bool is_port(u64 header, Rights needed) {
+[[gnu::always_inline]] inline bool is_port(const CapSlot& slot, Rights needed) {
   const u32 wanted = u32(ObjectKind::port) | u32{needed} << 16;
-  return (u32(header) & (0xff | u32{needed} << 16)) == wanted;
+  return (u32(slot.header.load(kRelaxed)) & (0xff | u32{needed} << 16)) == wanted;
+}
+
+// Copies the words of a message that are in no register. Each is read once: the sender's page may change meanwhile.
+[[gnu::always_inline]] inline void carry(const Thread& from, Thread& to, u64 status) {
+  const u64 words = (status >> Descriptor::kWordsShift) - kRegisterWords;
+  arch::copy_words(&to.message_page->words[kRegisterWords], &from.message_page->words[kRegisterWords], words);
 }
 
 }  // namespace
@@ -48,75 +55,93 @@ KEEL_FAST [[gnu::noinline]] static void commit_call(KEEL_FAST_PARAMETERS) {
   thread->caller = client;
   thread->context = client->context;
   cpu->current = thread;
-  arch::fast_switch(*cpu, *client, *thread);
+  arch::fast_switch(*cpu, *client, *thread, status);
   status &= Descriptor::kWordsMask << Descriptor::kWordsShift;
   [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
 }
 
-void fast_call(KEEL_FAST_PARAMETERS) {
-  if (status >> Descriptor::kWordsShift > kPlainWords) [[unlikely]] {
-    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+// Carried: words that travel through the message pages, too.
+template <bool Carried>
+KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
+  if (status >> Descriptor::kWordsShift > (Carried ? kMaxMessageWords : kRegisterWords)) [[unlikely]] {
+    if constexpr (Carried) {
+      [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+    } else {
+      [[clang::musttail]] return call_path<true>(KEEL_FAST_ARGUMENTS);
+    }
   }
   thread = cpu->current;
   CapSlot* slot = slot_of(*thread, target);
-  if (!is_live(slot->header.load(kRelaxed), target)) [[unlikely]] {  // same CPU: nobody clears it meanwhile
+  if (!is_live(*slot, target)) [[unlikely]] {
     target = 0;
     status = u64(Status::bad_capability);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  if (!is_port(slot->header.load(kRelaxed), rights::port::call)) [[unlikely]] {
+  if (!is_port(*slot, rights::port::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  auto* port = static_cast<Port*>(slot->object);
-  Thread* server = port->receiver_;
-  if (server == nullptr || (thread->flags | server->flags) != 0 || server->cpu != cpu || port->has_more_receivers())
-      [[unlikely]] {
+  Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
+  if (server == nullptr || thread->flags != 0 || server->flags != 0 || server->cpu != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  port->receiver_ = nullptr;
+  if constexpr (Carried) carry(*thread, *server, status);
+  slot = arch::in_register(slot);
+  static_cast<Port*>(slot->object)->receiver_ = nullptr;
   target = slot->scope;
   thread = server;
   [[clang::musttail]] return commit_call(KEEL_FAST_ARGUMENTS);
 }
 
-// The port has the server back. Nothing can fail any more.
+// thread = the client; the port has the server back. Nothing can fail any more.
 KEEL_FAST [[gnu::noinline]] static void commit_reply_receive(KEEL_FAST_PARAMETERS) {
   Thread* server = cpu->current;
   server->phase = {ThreadStatus::waiting, WaitKind::receive};
   server->wait.capability = CapIndex(target);
   server->context = &server->own_context;
-  thread = server->caller;
   server->caller = nullptr;
   thread->callee = nullptr;
   thread->phase = {ThreadStatus::running};
   cpu->current = thread;
   target = 0;
-  arch::fast_switch(*cpu, *server, *thread);
+  arch::fast_switch(*cpu, *server, *thread, status);
   status &= Descriptor::kWordsMask << Descriptor::kWordsShift;
   [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
 }
 
-void fast_reply_receive(KEEL_FAST_PARAMETERS) {
-  if (status >> Descriptor::kWordsShift > kPlainWords) [[unlikely]] {
+template <bool Carried>
+KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
+  if (status >> Descriptor::kWordsShift > (Carried ? kMaxMessageWords : kRegisterWords)) [[unlikely]] {
+    if constexpr (Carried) {
+      [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+    } else {
+      [[clang::musttail]] return reply_receive_path<true>(KEEL_FAST_ARGUMENTS);
+    }
+  }
+  Thread* server = arch::in_register(cpu->current);
+  thread = arch::in_register(server->caller);
+  if (thread == nullptr || thread->flags != 0 || server->flags != 0 || thread->cpu != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  thread = cpu->current;
-  Thread* client = thread->caller;
-  if (client == nullptr || (client->flags | thread->flags) != 0 || client->cpu != cpu) [[unlikely]] {
-    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
-  }
-  CapSlot* slot = slot_of(*thread, target);
-  if (!is_live(slot->header.load(kRelaxed), target) || !is_port(slot->header.load(kRelaxed), rights::port::receive))
-      [[unlikely]] {
+  if constexpr (Carried) carry(*server, *thread, status);
+  CapSlot* slot = slot_of(*server, target);
+  if (!is_live(*slot, target) || !is_port(*slot, rights::port::receive)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* port = static_cast<Port*>(slot->object);
   if (port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  port->receiver_ = thread;
-  thread->wait.object = port;
+  cpu = arch::in_register(cpu);  // the server is loaded again rather than kept: there are no registers to keep it in
+  server = cpu->current;
+  port->receiver_ = server;
+  server->wait.object = port;
   [[clang::musttail]] return commit_reply_receive(KEEL_FAST_ARGUMENTS);
+}
+
+KEEL_FAST void fast_call(KEEL_FAST_PARAMETERS) { [[clang::musttail]] return call_path<false>(KEEL_FAST_ARGUMENTS); }
+
+KEEL_FAST void fast_reply_receive(KEEL_FAST_PARAMETERS) {
+  [[clang::musttail]] return reply_receive_path<false>(KEEL_FAST_ARGUMENTS);
 }
 
 }  // namespace keel

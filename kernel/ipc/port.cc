@@ -75,7 +75,7 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
   }
   Deadline deadline = d.has_deadline() ? Deadline(client.message_page->deadline) : kForever;
   if (deadline == kPoll) return Status::timed_out;
-  Thread* server = receiver_;
+  Thread* server = receiver();
   if (server != nullptr) TRY(transfer_message(cpu, client, *server, badge, MessageKind::call));
   client.begin_wait(cpu, WaitKind::send, this, through, deadline);
   if (server == nullptr) {
@@ -94,7 +94,7 @@ void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.phase.fault = true;
   thread.flags |= Thread::kFaulted;
   thread.wait.key = badge;
-  Thread* server = receiver_;
+  Thread* server = receiver();
   if (server == nullptr) {
     callers_.push_back(thread);
     ++backlog_;
@@ -157,7 +157,12 @@ void Port::add_receiver(Thread& thread) {
 }
 
 void Port::receiver_left(Thread& thread) {
-  if (receiver_ == &thread) receiver_ = more_receivers_.pop_front();
+  if (receiver_ == &thread) receiver_ = nullptr;
+}
+
+Thread* Port::receiver() {
+  if (receiver_ == nullptr) receiver_ = more_receivers_.pop_front();
+  return receiver_;
 }
 
 void Port::caller_left(Thread& thread) {
@@ -174,7 +179,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   TRY(check_descriptor(d));
   if (d.words() > kRegisterWords) return Status::too_big;
   if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
-  if (Thread* server = receiver_) {
+  if (Thread* server = receiver()) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
     server->end_wait_with_message(cpu);
     return {};
@@ -207,7 +212,7 @@ Result<void> Port::bind(Cpu& cpu, Notification* notification) {
 }
 
 bool Port::deliver_signal(Cpu& cpu, u64 bits) {
-  Thread* server = receiver_;
+  Thread* server = receiver();
   if (server == nullptr) return false;
   deliver_words(*server, &bits, 1, 0, MessageKind::signal);
   server->end_wait_with_message(cpu);
@@ -225,14 +230,14 @@ void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
 
 void Port::on_zero_handles(Cpu& cpu) {
   while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
-  while (Thread* server = receiver_) server->abort_wait(cpu, Status::revoked);
+  while (Thread* server = receiver()) server->abort_wait(cpu, Status::revoked);
 }
 
 void Port::wake_revoked(Cpu& cpu) {
   wake_revoked_waiters(cpu, more_receivers_);
   wake_revoked_waiters(cpu, callers_);
   // Whoever moves up was looked at already.
-  if (receiver_ != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
+  if (receiver() != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
 }
 
 Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
@@ -250,6 +255,22 @@ Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
   client.leave_callee(cpu);
   client.end_wait_with_message(cpu);
   return {};
+}
+
+Result<bool> Port::reply_and_wait(Cpu& cpu, Thread& server, CapIndex through) {
+  Thread* client = server.caller;
+  if (client == nullptr || backlog_ != 0 || receiver_ != nullptr || server.flags != 0 || client->flags != 0 ||
+      client->context != cpu.context || client->cpu != &cpu) {
+    return false;
+  }
+  TRY(transfer_message(cpu, server, *client, 0, MessageKind::call));
+  client->callee = nullptr;
+  server.caller = nullptr;
+  server.context = &server.own_context;
+  server.begin_wait(cpu, WaitKind::receive, this, through, kForever);
+  add_receiver(server);
+  client->end_wait_with_handoff(cpu);
+  return true;
 }
 
 Result<void> reply_to_caller(Cpu& cpu, Thread& server) {

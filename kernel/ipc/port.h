@@ -1,8 +1,7 @@
 // Port: where messages are sent to and received from. It outlives its servers: calls that a dead server had taken fail,
 // calls that are still queued wait for the successor, and badges go on to mean the same.
 //
-// Invariants   I1 a thread in receiver_ means that backlog_ is 0; threads in more_receivers_, that receiver_ is not
-// null.
+// Invariants   I1 a thread in receiver_ means that backlog_ is 0.
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
 // Locks        none: a port belongs to its home CPU, as its waiting threads do; other CPUs ask by mailbox.
@@ -32,6 +31,9 @@ class Port final : public KObject {
   Result<void> call(Cpu& cpu, Thread& client, u64 badge, CapIndex through);
   // The current thread takes the next signal, message, call or fault, or queues for one.
   Result<void> receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline);
+  // The usual case of reply_receive: the caller waits, nothing else is there to be received. The server has replied and
+  // waits again, and the caller runs. False: not that case, nothing was done. Errors: those of moving capabilities.
+  Result<bool> reply_and_wait(Cpu& cpu, Thread& server, CapIndex through);
   // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big.
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
   // A thread has faulted: like a call whose message is the fault.
@@ -41,7 +43,6 @@ class Port final : public KObject {
   // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
   bool deliver_signal(Cpu& cpu, u64 bits);
 
-  bool has_more_receivers() const { return !more_receivers_.empty(); }
   bool has_receiver_right() const { return receive_handles_.load(kRelaxed) != 0; }
   // Threads leave their queues, for whatever reason.
   void receiver_left(Thread& thread);
@@ -76,6 +77,8 @@ class Port final : public KObject {
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
   void add_receiver(Thread& thread);
+  // The thread that gets the next message, or null. The fast path leaves receiver_ null though more may wait.
+  Thread* receiver();
 
   WaitQueue more_receivers_;
   WaitQueue callers_;

@@ -179,6 +179,8 @@ void AddressSpace::detach(Cpu& cpu, Region& region, Graveyard& dead) {
     dead.add(region);
   } else {
     region.orphan = true;
+    region.next = orphan_list_;
+    orphan_list_ = &region;
     ++orphans_;
   }
 }
@@ -380,6 +382,7 @@ bool AddressSpace::teardown_step(Cpu& cpu) {
   TlbBatch batch;
   Graveyard dead;
   bool done = false;
+  RefPtr<MemoryObject> revoked;
   {
     LockGuard guard(cpu, lock_);
     closing_ = true;
@@ -388,8 +391,11 @@ bool AddressSpace::teardown_step(Cpu& cpu) {
       unmap_some(cpu, *region, region->end(), batch, budget, dead);
     }
     done = regions_.empty() && orphans_ == 0;
+    if (regions_.empty() && orphan_list_ != nullptr) revoked = orphan_list_->memory;
   }
   bury(cpu, batch, dead);
+  // An orphan waits for a revocation that may have been abandoned: goes on with it here.
+  if (revoked) (void)revoked->finish_revoked_region(cpu);
   return done;
 }
 
@@ -408,6 +414,11 @@ bool AddressSpace::unmap_region_node(Cpu& cpu, CapNode& node) {
       space.unmap_some(cpu, region, region.end(), batch, budget, dead);
     }
     gone = region.orphan;
+    if (gone) {
+      Region** link = &space.orphan_list_;
+      while (*link != &region) link = &(*link)->next;
+      *link = region.next;
+    }
   }
   if (gone) dead.add(region);
   space.bury(cpu, batch, dead);

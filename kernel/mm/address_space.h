@@ -42,7 +42,7 @@ struct Region {
   Protection prot = Protection::none;
   Protection max = Protection::none;
   bool orphan = false;     // the owner has let go of it; a revocation will free it
-  Region* next = nullptr;  // list of regions to be freed
+  Region* next = nullptr;  // list of regions to be freed, or of orphans
   CapNode node;
 
   VirtAddr end() const { return start + pages * kPageSize; }
@@ -164,6 +164,7 @@ class AddressSpace final : public KObject {
   u64 random_ GUARDED_BY(lock_);
   VirtAddr next_ GUARDED_BY(lock_);  // where the search for a free range starts
   u64 orphans_ GUARDED_BY(lock_) = 0;
+  Region* orphan_list_ GUARDED_BY(lock_) = nullptr;  // those that no revocation has taken yet
   bool closing_ GUARDED_BY(lock_) = false;
   Atomic<u64> region_count_{0};
   Atomic<u64> mapped_pages_{0};

@@ -23,6 +23,7 @@ class IoPorts final : public Authority<ObjectKind::io_ports> {
 };
 class KernelControl final : public Authority<ObjectKind::kernel_control> {
   using Authority::Authority;
+  void wake_revoked(Cpu& cpu) override;  // readers of the log
 };
 
 }  // namespace keel

@@ -27,8 +27,9 @@ void Timer::expired(Cpu& cpu) {
   if (period_ns_ == 0) return;
   // Missed periods are not made up for: the next one lies in the future.
   u64 now = cpu.now_ns();
-  next_ns_ += period_ns_;
-  if (next_ns_ <= now) next_ns_ += (now - next_ns_) / period_ns_ * period_ns_ + period_ns_;
+  const u64 periods = now > next_ns_ ? (now - next_ns_) / period_ns_ + 1 : 1;
+  u64 ahead = 0;
+  if (!checked_mul(periods, period_ns_, &ahead) || !checked_add(next_ns_, ahead, &next_ns_)) return;  // never
   cpu.timers.add(cpu, *this, Deadline(next_ns_));
 }
 

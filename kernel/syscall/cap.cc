@@ -46,10 +46,13 @@ Result<u64> cap_grant(CallContext& c, Process& process, u64 source, u64 rights, 
 
 Result<CapIndex> cap_move(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
+  if (!finish_revoke(c.cpu, *slot->node, kLeavesPerStep)) return Status::restart;
   return c.caps().move_from(c.cpu, c.caps(), *slot);
 }
 
 Result<void> cap_delete(CallContext& c, CapIndex capability) {
+  CapSlot* slot = TRY(c.caps().find(capability));
+  if (!finish_revoke(c.cpu, *slot->node, kLeavesPerStep)) return Status::restart;
   if (!c.caps().remove(c.cpu, capability)) return Status::bad_capability;
   return {};
 }
@@ -75,7 +78,7 @@ Result<CapInfoResult> cap_info(CallContext& c, CapIndex capability) {
 }
 
 Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& process, u64 cursor) {
-  if (process.state() == ProcessState::dead || cursor >= CapSpace::kMaxSlots) return Status::not_found;
+  if (!process.alive() || cursor >= CapSpace::kMaxSlots) return Status::not_found;
   u32 number = u32(cursor);
   CapSlot* slot = process.caps.next(&number);
   if (slot == nullptr) {

@@ -1,5 +1,6 @@
 #include "kernel/syscall/context.h"
 
+#include "kernel/ipc/message.h"
 #include "kernel/ipc/port.h"
 #include "kernel/object/notification.h"
 #include "kernel/syscall/handlers.h"
@@ -32,6 +33,10 @@ Result<void> CallContext::run_message_call(Call call) {
       auto* port = TRY(get<Port>(capability(), rights::port::receive));
       Deadline deadline = descriptor().has_deadline() ? Deadline(thread.message_page->deadline) : kForever;
       if (call == Call::reply_receive) {
+        if (deadline == kForever) {
+          TRY(check_descriptor(descriptor()));
+          if (TRY(port->reply_and_wait(cpu, thread, capability()))) return {};
+        }
         TRY(reply_to_caller(cpu, thread));
         // The reply is gone: should this call run again, it only receives.
         thread.state.rax = u64(Call::receive) | (call_ & Descriptor::kDeadline);

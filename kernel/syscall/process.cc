@@ -43,6 +43,7 @@ Result<ProcessCreateResult> process_create(CallContext& c, ResourceGroup& group,
     if (letter != 0 && (letter < 0x21 || letter > 0x7e)) letter = '?';
   }
   auto process = TRY(Process::create(c.cpu, group, name));
+  process->top_level = c.process().top_level;  // nobody makes a process that may run above itself
   CapIndex space = TRY(c.caps().insert_root(c.cpu, *process->space(), all_rights(ObjectKind::address_space), 0));
   Result<CapIndex> index = c.publish(process);
   if (!index.has_value()) {
@@ -74,6 +75,8 @@ Result<u64> process_wait(CallContext& c, Process& process, Deadline deadline) {
 }
 
 Result<void> process_watch(CallContext& c, Process& process, Notification& notification, u64 bits) {
+  u64 scope = c.slot(CapIndex(c.word(0))).scope;
+  if (scope != 0 && (bits & ~scope) != 0) return Status::missing_right;
   process.watch(c.cpu, &notification, bits);
   return {};
 }
@@ -84,8 +87,8 @@ Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
   return {};
 }
 
-Result<void> process_set_limits(CallContext&, Process& process, u64 top_level, u64 capabilities) {
-  if (top_level >= kLevels || capabilities == 0 || capabilities > CapSpace::kMaxSlots) return Status::invalid_argument;
+Result<void> process_set_limits(CallContext& c, Process& process, u64 top_level, u64 capabilities) {
+  if (top_level > c.process().top_level || capabilities == 0 || capabilities > CapSpace::kMaxSlots) return Status::invalid_argument;
   process.top_level = u32(top_level);
   process.caps.set_limit(u32(capabilities));
   return {};

@@ -3,7 +3,8 @@
 namespace keel {
 
 Result<u64> narrow_scope(ObjectKind kind, Rights parent_rights, u64 parent_scope, u64 wanted) {
-  if (wanted == 0 || wanted == parent_scope) return parent_scope;
+  if (wanted == 0) return parent_scope;
+  if (wanted == parent_scope && kind != ObjectKind::memory) return parent_scope;
   ScopeRange range = ScopeRange::of(wanted, 0);
   ScopeRange parent = ScopeRange::of(parent_scope, u64{1} << 32);
   switch (kind) {

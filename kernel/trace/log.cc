@@ -5,6 +5,7 @@
 #include "kernel/core/cpu.h"
 #include "kernel/core/machine.h"
 #include "kernel/core/process.h"
+#include "kernel/ipc/port.h"
 
 namespace keel {
 namespace {
@@ -53,6 +54,8 @@ void Log::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {
   thread.begin_wait(cpu, WaitKind::log, nullptr, through, deadline);
   waiters_.push_back(thread);
 }
+
+void Log::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
 
 void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, 0, text); }
 

@@ -37,6 +37,7 @@ class Log {
   bool console() const { return console_; }
   // A reader that found nothing: queues the current thread.
   void wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
+  void wake_revoked(Cpu& cpu);
 
  private:
   SpinLock lock_{LockRank::log, "log"};

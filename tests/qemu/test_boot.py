@@ -14,7 +14,7 @@ def test_boots(machine, mem, smp):
     if mebibytes(mem) << 20 > host_memory_bytes():
         raise Skipped(f'needs {mem}')
     with Guest(machine=machine, mem=mem, smp=smp, append=SELFTEST) as guest:
-        found = int(guest.expect(rr'Keel: (\d+) MiB of memory').group(1))
+        found = int(guest.expect(r'Keel: (\d+) MiB of memory').group(1))
         if not mebibytes(mem) - 4 <= found <= mebibytes(mem):
             raise GuestFailure(f'{found} MiB found of {mem}')
         guest.expect_success()

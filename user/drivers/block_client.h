@@ -93,7 +93,9 @@ class BlockDevice {
   Result<bool> take_completions();
   void forget_all();
 
-  std::byte* pool(u32 slot) { return transport_.memory().data() + kBlockPoolFirstPage * kPageSize + u64{slot} * kSlotBytes; }
+  std::byte* pool(u32 slot) {
+    return transport_.memory().data() + kBlockPoolFirstPage * kPageSize + u64{slot} * kSlotBytes;
+  }
 
   BlockTransport& transport_;
   BlockGeometry geometry_;

@@ -13,7 +13,7 @@ inline constexpr u32 kBlockRingEntries = 64;
 inline constexpr u64 kBlockPoolFirstPage = 2;
 inline constexpr u64 kMaxBlockPoolPages = 448;  // what one dma_map takes
 
-inline constexpr u32 kBlockSectorBytes = 512;  // pool offsets are multiples of this
+inline constexpr u32 kBlockSectorBytes = 512;      // pool offsets are multiples of this
 inline constexpr u32 kMaxBlockBytes = 128 * 1024;  // of one request
 
 enum class BlockOperation : u32 { read = 0, write = 1, flush = 2 };
@@ -21,7 +21,7 @@ enum class BlockOperation : u32 { read = 0, write = 1, flush = 2 };
 struct BlockRequest {
   u64 id = 0;  // the client's, returned in the completion
   BlockOperation operation = BlockOperation::read;
-  u32 bytes = 0;        // a multiple of the sector size, at most kMaxBlockBytes; 0 for flush
+  u32 bytes = 0;  // a multiple of the sector size, at most kMaxBlockBytes; 0 for flush
   u64 first_sector = 0;
   u64 pool_offset = 0;  // bytes from the start of the data pool; a multiple of 512
 };

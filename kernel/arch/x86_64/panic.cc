@@ -1,7 +1,11 @@
 // The end of a kernel whose invariants are broken: says everything it knows on the early console.
+#include <string.h>
+
 #include <arch/early_console.h>
 #include <arch/power.h>
 
+#include "abi/boot_image.h"
+#include "abi/calls.h"
 #include "base/format.h"
 #include "kernel/arch/x86_64/instructions.h"
 #include "kernel/arch/x86_64/processor.h"
@@ -23,21 +27,79 @@ void print(format_detail::FormatString<std::type_identity_t<A>...> fmt, const A&
 u64 number(const void* p) { return reinterpret_cast<u64>(p); }
 bool in_kernel_text(u64 address) { return address >= number(kernel_image_start) && address < number(kernel_text_end); }
 
-// Return addresses, as link-time addresses for `tools/symbolize`.
+// The function that a link-time address lies in, by the boot image's table; empty where that has none.
+struct Place {
+  std::string_view name;
+  u64 offset = 0;
+};
+Place place_of(std::span<const std::byte> table, u64 offset) {
+  u32 count = 0;
+  if (table.size() < sizeof(BootSymbols)) return {};
+  memcpy(&count, table.data(), sizeof count);
+  if (count > (table.size() - sizeof(BootSymbols)) / sizeof(BootSymbol)) return {};
+  BootSymbol best{};
+  for (u32 i = 0; i < count; ++i) {
+    BootSymbol symbol;
+    memcpy(&symbol, table.data() + sizeof(BootSymbols) + i * sizeof(BootSymbol), sizeof symbol);
+    if (symbol.offset > offset) break;
+    best = symbol;
+  }
+  if (best.name == 0 || best.name >= table.size()) return {};
+  const void* name = table.data() + best.name;
+  const usize room = table.size() - best.name;
+  usize length = 0;
+  while (length < room && length < 80 && static_cast<const char*>(name)[length] != 0) ++length;
+  return {{static_cast<const char*>(name), length}, offset - best.offset};
+}
+
+void print_place(Cpu& cpu, u64 address) {
+  const u64 offset = address - number(kernel_image_start);
+  const Place place = place_of(cpu.machine.symbols, offset);
+  print("  {:016x}  {}+{:#x}\n", offset + 0xffffffff80000000, place.name.empty() ? "?" : place.name, place.offset);
+}
+
 // SAFETY: frame pointers are followed only inside the CPU's own stack.
 void backtrace(Cpu& cpu, u64 rip, u64 rbp) {
   const u64 top = cpu.arch.stack_top, bottom = top - 4 * kPageSize;
-  const u64 slide = number(kernel_image_start) - 0xffffffff80000000;
-  print("backtrace (link-time addresses; make symbolize):");
-  print(" {:x}", rip - slide);
+  print("backtrace, at link-time addresses:\n");
+  print_place(cpu, rip);
   for (u32 depth = 0; depth < 24 && rbp >= bottom && rbp + 16 <= top && is_aligned(rbp, 8); ++depth) {
     // SAFETY: inside the stack, as just checked.
     const u64* frame = reinterpret_cast<const u64*>(rbp);
     if (!in_kernel_text(frame[1])) break;
-    print(" {:x}", frame[1] - slide);
+    print_place(cpu, frame[1]);
     rbp = frame[0];
   }
-  print("\n");
+}
+
+const char* event_name(TraceEvent e) {
+  switch (e) {
+    case TraceEvent::none:
+      return "-";
+    case TraceEvent::call:
+      return "call";
+    case TraceEvent::switch_to:
+      return "run";
+    case TraceEvent::fault:
+      return "fault";
+    case TraceEvent::interrupt:
+      return "interrupt";
+    case TraceEvent::kill:
+      return "kill";
+    case TraceEvent::wake:
+      return "wake";
+  }
+  return "?";
+}
+
+void print_event(const TraceRecord& r) {
+  if (r.event == TraceEvent::call) {
+    const char* name = call_name(r.code);
+    print("  {:>14}  thread {:<5} {:<10} {} -> {}\n", r.tsc, r.thread, "call", name == nullptr ? "?" : name,
+          Status(r.status));
+  } else {
+    print("  {:>14}  thread {:<5} {:<10} {} {:#x}\n", r.tsc, r.thread, event_name(r.event), r.code, r.data[0]);
+  }
 }
 
 }  // namespace
@@ -55,10 +117,8 @@ void panic_from_trap(Cpu& cpu, u64* f) {
           t->state.rax & 0xff);
   }
   backtrace(cpu, f[17], f[6]);
-  cpu.trace.last(16, [](const TraceRecord& r) {
-    print("  {:>14} event {} code {:>3} status {:>2} thread {} {:x} {:x}\n", r.tsc, u32(r.event), r.code, r.status,
-          r.thread, r.data[0], r.data[1]);
-  });
+  print("last events:\n");
+  cpu.trace.last(16, print_event);
   exit_emulator(ExitReason::failure);
 }
 

@@ -17,11 +17,11 @@
 using namespace keel;
 
 // TRY in a function that returns a Status.
-#define TRY_STATUS(expr) \
-  ({                     \
-    auto result = (expr); \
+#define TRY_STATUS(expr)                            \
+  ({                                                \
+    auto result = (expr);                           \
     if (!result.has_value()) return result.error(); \
-    *std::move(result);  \
+    *std::move(result);                             \
   })
 
 namespace {
@@ -49,12 +49,12 @@ bool report(Status status, std::string_view name) {
   return report(status == Status::ok, name);
 }
 
-constexpr Rights kClient = rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
+constexpr Rights kClient =
+    rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
 constexpr Rights kServe = kClient | rights::port::receive | rights::port::badge;
 
 struct System {
   Mapping initrd;
-  std::vector<std::byte> unused;
   CapIndex devmgr_port, block_port, devmgr_state, events, driver_events;
   Cap devmgr, driver;
   Cap device, domain;
@@ -64,16 +64,12 @@ struct System {
     const CpioArchive archive = TRY(CpioArchive::open(initrd.bytes()));
     char path[40];
     const CpioEntry file = TRY(archive.find(format_to(path, "/bin/{}", name)));
-    const std::string_view arguments[] = {"rsdp=0"};
     char rsdp[40];
-    const std::string_view with_rsdp[] = {format_to(rsdp, "rsdp={}", argument_value("rsdp"))};
+    // Where QEMU's microvm has configuration space: it has no table that says so.
+    const std::string_view arguments[] = {format_to(rsdp, "rsdp={}", argument_value("rsdp")), "ecam=e0000000"};
     const char* what = "?";
-    Result<Child> child = spawn_process({.name = name,
-                                         .image = file.data,
-                                         .arguments = name == "devmgr" ? with_rsdp : arguments,
-                                         .grants = grants,
-                                         .group = self().group},
-                                        &what);
+    Result<Child> child = spawn_process(
+        {.name = name, .image = file.data, .arguments = arguments, .grants = grants, .group = self().group}, &what);
     if (!child.has_value()) {
       char line[100];
       say(format_to(line, "# start {}: {}: {}", name, what, child.error()));
@@ -86,8 +82,7 @@ struct System {
     const Grant grants[] = {
         {"log", find_capability("control"), rights::inspect | rights::kernel_control::log_write},
         {"time", find_capability("time"), rights::inspect | rights::memory::read},
-        {"physical-memory", find_capability("physical"),
-         rights::common | rights::memory::read | rights::memory::write},
+        {"physical-memory", find_capability("physical"), rights::common | rights::memory::read | rights::memory::write},
         {"irq-control", find_capability("irq")},
         {"dma-control", find_capability("control"), rights::derive | rights::kernel_control::physical},
         {"io-ports", find_capability("io")},
@@ -227,7 +222,7 @@ Status malformed_requests() {
     if (TRY_STATUS(completions.prepare_to_sleep())) TRY_STATUS(sys::notification_wait(woken.get(), after(kPatience)));
   }
   return refused == std::size(wrong) - 1 && holds_pattern(0, bytes.subspan(2 * kPageSize, 4096)) ? Status::ok
-                                                                                              : Status::corrupt;
+                                                                                                 : Status::corrupt;
 }
 
 // The ring's index jumps: the session is lost, the driver is not.

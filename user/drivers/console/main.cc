@@ -1,7 +1,8 @@
 // The console on a serial line: a 16550, driven by interrupts.
 //
-// Input that nobody has read and output that was accepted are in the state object, so a successor goes on with them; the
-// foreground is forgotten, and whoever set it sets it again. From the start on the kernel shows log records no more.
+// Input that nobody has read and output that was accepted are in the state object, so a successor goes on with them;
+// the foreground is forgotten, and whoever set it sets it again. From the start on the kernel shows log records no
+// more.
 //
 // Capabilities  io-ports (8 from 0x3f8), irq-control (line 4), serve.console, state, events, kernel-console
 #include <algorithm>
@@ -83,7 +84,8 @@ class Console final : public ConsoleServer {
     changed_.notify();
     while (state_.input.size() == 0 || readers_.front().number != number) {
       const bool in_time = co_await changed_.wait(Deadline(until));
-      const auto mine = std::find_if(readers_.begin(), readers_.end(), [&](const Reader& r) { return r.number == number; });
+      const auto mine =
+          std::find_if(readers_.begin(), readers_.end(), [&](const Reader& r) { return r.number == number; });
       if (mine == readers_.end()) co_return Status::cancelled;
       if (in_time) continue;
       readers_.erase(mine);

@@ -10,9 +10,9 @@ constexpr u16 kData = 0, kInterruptEnable = 1, kInterruptId = 2, kFifoControl = 
 constexpr u8 kReceived = 1, kSent = 2;          // interrupt enable
 constexpr u8 kNoInterrupt = 1, kIdMask = 0x0f;  // interrupt identification
 constexpr u8 kLineError = 6, kModemChange = 0;
-constexpr u8 kFifoOn = 1;                       // interrupt at the first byte
+constexpr u8 kFifoOn = 1;  // interrupt at the first byte
 constexpr u8 kEightBits = 3;
-constexpr u8 kReady = 1 | 2 | 8;                // DTR, RTS, and the gate of the interrupt line
+constexpr u8 kReady = 1 | 2 | 8;  // DTR, RTS, and the gate of the interrupt line
 constexpr u8 kDataReady = 1, kHoldingEmpty = 0x20;
 
 }  // namespace

@@ -112,8 +112,8 @@ Result<DeviceBarReply> Device::bar(u32 index, std::span<const std::unique_ptr<De
       const pci::Bar& its = other->function_.bars[i];
       if (its.kind != pci::Bar::Kind::memory || its.address == 0 || (other.get() == this && i == index)) continue;
       const BarRange theirs = pages_of(its);
-      const bool apart = theirs.first_page >= range.first_page + range.pages ||
-                         range.first_page >= theirs.first_page + theirs.pages;
+      const bool apart =
+          theirs.first_page >= range.first_page + range.pages || range.first_page >= theirs.first_page + theirs.pages;
       if (!apart) return Status::access_denied;  // I2; also a BAR of its own, which might hold the table
     }
   }
@@ -121,9 +121,8 @@ Result<DeviceBarReply> Device::bar(u32 index, std::span<const std::unique_ptr<De
     bars_[index] = TRY(physical_range(machine_.physical, range.first_page * kPageSize, range.pages * kPageSize,
                                       kRegisters | rights::revoke));
   }
-  return DeviceBarReply{.memory = TRY(derive(bars_[index].get(), kRegisters)),
-                        .offset = bar.address % kPageSize,
-                        .bytes = bytes};
+  return DeviceBarReply{
+      .memory = TRY(derive(bars_[index].get(), kRegisters)), .offset = bar.address % kPageSize, .bytes = bytes};
 }
 
 Result<DeviceInterruptReply> Device::interrupt(u32 index) {
@@ -174,8 +173,8 @@ Result<DeviceInterruptReply> Device::line_interrupt() {
   constexpr u64 kLevel = sys::interrupt_create_flags::level, kLow = sys::interrupt_create_flags::active_low;
   if (!interrupts_[0]) {
     const LineRoute& route = machine_.lines[function_.interrupt_line];
-    interrupts_[0] = TRY(own(sys::interrupt_create(machine_.interrupts, self().group, route.gsi,
-                                                   kLevel | (route.active_low ? kLow : 0))));
+    interrupts_[0] = TRY(own(
+        sys::interrupt_create(machine_.interrupts, self().group, route.gsi, kLevel | (route.active_low ? kLow : 0))));
     set_command(kNoLineInterrupts, 0);
   }
   return DeviceInterruptReply{.interrupt = TRY(derive(interrupts_[0].get(), kGiven)), .level = true};
@@ -219,8 +218,8 @@ Result<void> Device::stop() {
 void Device::mask_messages() {
   if (!function_.msix.has_value()) return set_command(0, kNoLineInterrupts);
   set_msix_control(0, kMsixMaskAll);
-  for (u32 i = 0; i < kMaxInterrupts && i < function_.msix->vectors; ++i) {
-    if (!interrupts_[i]) continue;
+  // All of them: a predecessor of ours may have set up some that we do not know.
+  for (u32 i = 0; i < function_.msix->vectors; ++i) {
     const Result<std::byte*> entry = table_entry(i);
     if (entry.has_value()) mmio_write<u32>(*entry, kEntryControl, kEntryMasked);
   }
@@ -228,7 +227,8 @@ void Device::mask_messages() {
 }
 
 Result<void> Device::reset_function() {
-  if (const pci::VirtioRegion* common = function_.find_virtio(pci::VirtioRegion::Type::common)) return reset_virtio(*common);
+  if (const pci::VirtioRegion* common = function_.find_virtio(pci::VirtioRegion::Type::common))
+    return reset_virtio(*common);
   for (const pci::Capability& c : function_.capabilities) {
     if (c.id != pci::kCapabilityExpress) continue;
     if ((config_.read(function_.address, c.offset + kExpressCapabilities, 4) & kCanResetFunction) != 0) {
@@ -240,10 +240,11 @@ Result<void> Device::reset_function() {
 
 Result<void> Device::reset_virtio(const pci::VirtioRegion& common) {
   const pci::Bar& bar = function_.bars[common.bar];
-  if (bar.kind != pci::Bar::Kind::memory || bar.address == 0 || common.length <= kVirtioStatus) return Status::not_found;
+  if (bar.kind != pci::Bar::Kind::memory || bar.address == 0 || common.length <= kVirtioStatus)
+    return Status::not_found;
   set_command(0, kMemoryDecode);
-  const PhysicalWindow registers = TRY(
-      PhysicalWindow::map(machine_.physical, bar.address + common.bar_offset, common.length, Access::read_write));
+  const PhysicalWindow registers =
+      TRY(PhysicalWindow::map(machine_.physical, bar.address + common.bar_offset, common.length, Access::read_write));
   mmio_write<u8>(registers.data(), kVirtioStatus, 0);
   if (!wait_for([&] { return mmio_read<u8>(registers.data(), kVirtioStatus) == 0; })) return Status::timed_out;
   return {};
@@ -252,7 +253,8 @@ Result<void> Device::reset_virtio(const pci::VirtioRegion& common) {
 Result<void> Device::reset_by_level(u8 express) {
   const pci::Address at = function_.address;
   // What we are to wait for first; a device that never finishes is reset all the same.
-  static_cast<void>(wait_for([&] { return (config_.read(at, express + kExpressStatus, 2) & kTransactionsPending) == 0; }));
+  static_cast<void>(
+      wait_for([&] { return (config_.read(at, express + kExpressStatus, 2) & kTransactionsPending) == 0; }));
   u32 saved[pci::kBars];
   for (u32 i = 0; i < pci::kBars; ++i) saved[i] = config_.read(at, kFirstBar + 4 * i, 4);
   const u32 saved_command = command();

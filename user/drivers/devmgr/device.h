@@ -4,7 +4,8 @@
 // Invariants   I1 the domain's pages are released only after bus mastering was read back as off and, where the device
 //                 offers a reset, the reset was seen to be done.
 //              I2 no page with the MSI-X table, and no page with registers of another device, is given to a driver.
-// See          PCI Local Bus 3.0, 6.8.2 (MSI-X); PCI Express Base 5.0, 6.6.2 (function level reset); Virtio 1.2, 4.1.4.3
+// See          PCI Local Bus 3.0, 6.8.2 (MSI-X); PCI Express Base 5.0, 6.6.2 (function level reset);
+// Virtio 1.2, 4.1.4.3
 #pragma once
 
 #include <array>

@@ -64,9 +64,12 @@ u32 Ecam::read(pci::Address address, u32 offset, u32 width) {
   const std::byte* base = at(address);
   if (base == nullptr) return ~u32{0};
   switch (width) {
-    case 1: return mmio_read<u8>(base, offset);
-    case 2: return mmio_read<u16>(base, offset);
-    default: return mmio_read<u32>(base, offset);
+    case 1:
+      return mmio_read<u8>(base, offset);
+    case 2:
+      return mmio_read<u16>(base, offset);
+    default:
+      return mmio_read<u32>(base, offset);
   }
 }
 
@@ -74,9 +77,12 @@ void Ecam::write(pci::Address address, u32 offset, u32 width, u32 value) {
   std::byte* base = at(address);
   if (base == nullptr) return;
   switch (width) {
-    case 1: return mmio_write(base, offset, static_cast<u8>(value));
-    case 2: return mmio_write(base, offset, static_cast<u16>(value));
-    default: return mmio_write(base, offset, value);
+    case 1:
+      return mmio_write(base, offset, static_cast<u8>(value));
+    case 2:
+      return mmio_write(base, offset, static_cast<u16>(value));
+    default:
+      return mmio_write(base, offset, value);
   }
 }
 
@@ -88,7 +94,8 @@ u32 Ecam::read32(pci::Address address, u16 offset) {
   }
   const bool is_bar = offset >= kFirstBar && offset < kEndOfBars;
   const u32 bar = is_bar ? (offset - kFirstBar) / 4u : 0;
-  if (const FunctionRecord* record = find(address); record != nullptr && is_bar && asked_[bar]) return record->masks[bar];
+  if (const FunctionRecord* record = find(address); record != nullptr && is_bar && asked_[bar])
+    return record->masks[bar];
   const u32 value = read(address, offset, 4);
   if (is_bar && asked_[bar]) masks_[bar] = value;
   return value;

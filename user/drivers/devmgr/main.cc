@@ -1,7 +1,8 @@
 // The device manager: finds the machine's devices and hands each to its driver, and nothing more than that device.
 //
 // Capabilities  physical-memory, irq-control, dma-control, io-ports (all of them: power control), serve.devmgr, state
-// Arguments     rsdp=ADDRESS; pci-window=FIRST-END, where BARs that firmware left out are put (both hexadecimal)
+// Arguments     all hexadecimal: rsdp=ADDRESS; pci-window=FIRST-END, where BARs that firmware left out are put;
+//               ecam=ADDRESS of configuration space of bus 0, for machines without an MCFG table
 // See           docs/subsystems/devices.md
 #include <charconv>
 #include <new>
@@ -106,7 +107,8 @@ class ManagerFace final : public DeviceManagerServer {
   Result<DeviceManagerNextReply> next(Session session, u64 cursor) override {
     TRY(check(session));
     for (u64 i = cursor; i < devices_.size(); ++i) {
-      if (devices_[i]->function().header_type == 0) return DeviceManagerNextReply{.next = i + 1, .info = devices_[i]->info()};
+      if (devices_[i]->function().header_type == 0)
+        return DeviceManagerNextReply{.next = i + 1, .info = devices_[i]->info()};
     }
     return Status::not_found;
   }
@@ -114,7 +116,8 @@ class ManagerFace final : public DeviceManagerServer {
   Result<DeviceManagerOpenReply> open(Session session, u64 id) override {
     Device* device = TRY(find(session, id));
     TRY(device->take());
-    constexpr Rights kSession = rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
+    constexpr Rights kSession =
+        rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
     DeviceManagerOpenReply reply;
     reply.port = TRY(derive(port_, kSession, kDeviceBadge | id));
     reply.domain = TRY(device->domain_for_keeper());
@@ -241,6 +244,9 @@ void System::find_devices(const acpi::Tables& tables, SavedState& state) {
   Routes routes(machine.lines);
   if (const auto madt = acpi::walk_madt(tables, routes); !madt.has_value()) log_warning("MADT: {}", madt.error());
   const Result<acpi::EcamSegments> mcfg = acpi::read_mcfg(tables);
+  const std::string_view ecam = argument_value("ecam");
+  if (!mcfg.has_value() && !ecam.empty())
+    return enumerate({.address = PhysAddr(hexadecimal(ecam)), .last_bus = 0}, state);
   if (!mcfg.has_value()) return log_info("no PCI ({})", mcfg.error());
   for (const acpi::EcamSegment& segment : *mcfg) enumerate(segment, state);
 }

@@ -29,7 +29,9 @@ Result<u64> Power::read_register(const acpi::Register& r, u32 width) {
   if (r.space == acpi::Register::Space::io) return sys::io_read(ports_, r.address, width);
   if (r.space != acpi::Register::Space::memory) return Status::not_supported;
   const PhysicalWindow at = TRY(PhysicalWindow::map(physical_, r.address, width, Access::read_write));
-  return width == 1 ? u64{mmio_read<u8>(at.data())} : width == 2 ? mmio_read<u16>(at.data()) : mmio_read<u32>(at.data());
+  return width == 1   ? u64{mmio_read<u8>(at.data())}
+         : width == 2 ? mmio_read<u16>(at.data())
+                      : mmio_read<u32>(at.data());
 }
 
 Result<void> Power::write_register(const acpi::Register& r, u32 width, u64 value) {

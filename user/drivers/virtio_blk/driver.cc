@@ -197,7 +197,7 @@ bool Driver::take_requests(Client& c, bool* more) {
     const Status wrong = check(c, c.request);
     const Status status = wrong != Status::ok ? wrong : submit(c, c.request);
     c.held = wrong == Status::ok && status == Status::would_block;
-    if (c.held) return true;  // goes on when the device returned something
+    if (c.held) return true;                  // goes on when the device returned something
     if (status == Status::restart) continue;  // it is at the device
     if (!complete(c, c.request.id, status)) return false;
   }

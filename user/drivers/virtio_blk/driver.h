@@ -1,6 +1,7 @@
 // Driver: serves Block for one virtio disk. Sessions, told apart by badge, each with a ring and a pool; one virtqueue.
 //
-// Invariants   I1 of one session, requests in flight + completions that the client has not taken <= entries of its ring:
+// Invariants   I1 of one session, requests in flight + completions that the client has not taken <= entries of its
+// ring:
 //                 a completion always has room.
 //              I2 a dropped session's requests end without touching its memory; the device may still write to its
 //                 pool, which stays pinned until the device manager releases the domain.

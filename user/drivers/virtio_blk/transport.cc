@@ -12,8 +12,9 @@ namespace {
 
 // Common configuration.
 constexpr u64 kDeviceFeatureSelect = 0, kDeviceFeature = 4, kDriverFeatureSelect = 8, kDriverFeature = 12,
-              kConfigVector = 16, kStatus = 20, kQueueSelect = 22, kQueueSize = 24, kQueueVector = 26, kQueueEnable = 28,
-              kQueueNotifyOffset = 30, kQueueDescriptors = 32, kQueueAvailable = 40, kQueueUsed = 48, kCommonBytes = 56;
+              kConfigVector = 16, kStatus = 20, kQueueSelect = 22, kQueueSize = 24, kQueueVector = 26,
+              kQueueEnable = 28, kQueueNotifyOffset = 30, kQueueDescriptors = 32, kQueueAvailable = 40, kQueueUsed = 48,
+              kCommonBytes = 56;
 constexpr u16 kNoVector = 0xffff;
 
 constexpr u8 kAcknowledge = 1, kDriver = 2, kDriverOk = 4, kFeaturesOk = 8, kNeedsReset = 64;
@@ -184,7 +185,7 @@ void VirtioDevice::notify() { notify_.write<u16>(notify_offset_, 0); }
 
 void VirtioDevice::acknowledge() {
   if (!is_level_) return;
-  static_cast<void>(isr_.read<u8>(0));  // reading lowers the line
+  static_cast<void>(isr_.read<u8>(0));                      // reading lowers the line
   static_cast<void>(sys::interrupt_ack(interrupt_.get()));  // ours: cannot fail
 }
 

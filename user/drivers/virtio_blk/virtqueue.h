@@ -30,7 +30,7 @@ struct Segment {
 };
 
 struct Used {
-  u16 chain = 0;   // what submit() returned
+  u16 chain = 0;    // what submit() returned
   u32 written = 0;  // bytes that the device says it wrote; at most what it was allowed
 };
 
@@ -92,8 +92,8 @@ class Virtqueue {
   u16 published_ = 0;
   u16 next_used_ = 0;
   bool broken_ = false;
-  std::array<u16, kMaxQueueSize> next_{};        // of a chain, or of the free list
-  std::array<u32, kMaxQueueSize> writable_{};    // bytes, by chain
+  std::array<u16, kMaxQueueSize> next_{};       // of a chain, or of the free list
+  std::array<u32, kMaxQueueSize> writable_{};   // bytes, by chain
   std::array<bool, kMaxQueueSize> is_chain_{};  // in flight, its head here
 };
 

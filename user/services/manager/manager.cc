@@ -172,6 +172,8 @@ bool Manager::advance_record(Record& r) {
     return true;
   }
   const Readiness readiness = readiness_of(*service, config_, table_);
+  // The device manager must know what is in use before it stops a device for the next driver.
+  if (service->is_driver && !scanned_ && readiness.wait == Wait::nothing) return false;
   switch (readiness.wait) {
     case Wait::needs:
     case Wait::uses:
@@ -414,8 +416,8 @@ Result<void> Manager::prepare_driver(Record& r) {
   if (r.restarts != 0) TRY(devices.quiesce(r.device_id, after(kDeviceManagerPatience)));
   if (r.device_port == 0) {
     DeviceManagerOpenResult opened = TRY(devices.open(r.device_id, after(kDeviceManagerPatience)));
-    r.device_port = opened.port.release().value;
     r.device_domain = opened.domain.release().value;
+    r.device_port = opened.port.release().value;
   }
   return {};
 }
@@ -476,8 +478,7 @@ void Manager::grant_wish(const CapabilityWish& wish, u32 ports_before, Grants& g
     case CapabilityKind::random:
       return;  // everybody has them
     case CapabilityKind::physical_memory:
-      grants.add("physical-memory", authority_.physical,
-                 kShare | rights::revoke | rights::memory::read | rights::memory::write);
+      grants.add("physical-memory", authority_.physical, rights::common | rights::memory::read | rights::memory::write);
       return grants.add("dma-control", authority_.control, kShare | k::physical);
     case CapabilityKind::acpi:
       return grants.add("acpi", authority_.acpi, kShare | rights::memory::read);
@@ -502,11 +503,6 @@ DeviceManagerClient Manager::device_manager() {
 
 void Manager::scan_devices() {
   const DeviceManagerClient devices = device_manager();
-  for (const Record& r : table_.records()) {  // those that its predecessor had given out
-    if (r.device_domain == 0) continue;
-    const Result<void> adopted = devices.adopt(r.device_id, CapIndex(r.device_domain), after(kDeviceManagerPatience));
-    if (!adopted.has_value()) log_warning("{}: its device was not taken over: {}", text_of(r.name), adopted.error());
-  }
   u64 cursor = 0;
   for (;;) {
     const Result<DeviceManagerNextResult> found = devices.next(cursor, after(kDeviceManagerPatience));
@@ -514,6 +510,11 @@ void Manager::scan_devices() {
     if (!found.has_value()) return log_warning("devices: {}", found.error());  // it dies or is dead: asked again then
     add_device(found->info);
     cursor = found->next;
+  }
+  for (const Record& r : table_.records()) {
+    if (r.device_domain == 0) continue;
+    const Result<void> adopted = devices.adopt(r.device_id, CapIndex(r.device_domain), after(kDeviceManagerPatience));
+    if (!adopted.has_value()) return log_warning("{}: its device: {}", text_of(r.name), adopted.error());
   }
   scanned_ = true;
 }

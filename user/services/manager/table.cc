@@ -6,7 +6,7 @@ namespace keel::manager {
 namespace {
 
 constexpr u64 kMagic = 0x656c6261746c656b;
-constexpr u32 kVersion = 1;
+constexpr u32 kVersion = 2;
 
 bool is_sound(const TableHeader& header, std::span<const Record> records) {
   if (header.magic != kMagic || header.version != kVersion || header.count > kMaxRecords) return false;

@@ -47,7 +47,7 @@ struct Record {
   u64 events;  // notification
   u64 memory;  // its state object
   u64 device_port;
-  u64 device_domain;  // of its DMA; kept for a successor of the device manager
+  u64 device_domain;     // kept for the device manager, which may die: docs/subsystems/devices.md
   u64 ports[kMaxPorts];  // in the order of `provides`
   u64 device_id;         // of a driver; 0: none
   u64 restarts;          // since boot

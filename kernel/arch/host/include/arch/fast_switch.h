@@ -8,8 +8,17 @@
 
 namespace keel::arch {
 
-inline void fast_switch(Cpu& cpu, Thread&, Thread& to) {
-  cpu.loaded = &to;
+inline void copy_words(u64* to, const u64* from, u64 count) {
+  for (u64 i = 0; i < count; ++i) to[i] = from[i];
+}
+
+// Keeps a value in one register.
+template <class T>
+inline T* in_register(T* p) {
+  return p;
+}
+
+inline void fast_switch(Cpu& cpu, Thread&, Thread& to, u64&) {
   if (cpu.space == to.space) return;
   cpu.space = to.space;
   ++cpu.arch.address_space_loads;

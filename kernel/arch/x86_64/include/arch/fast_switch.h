@@ -15,11 +15,22 @@ struct alignas(64) InitialVectorState {
 };
 extern "C" [[gnu::visibility("hidden")]] const InitialVectorState initial_vector_area;
 
+// `count` > 0 words, which do not overlap.
+[[gnu::always_inline]] inline void copy_words(u64* to, const u64* from, u64 count) {
+  asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+}
+
+// Keeps the compiler from recomputing a pointer out of parts that would need registers of their own.
+template <class T>
+[[gnu::always_inline]] inline T* in_register(T* p) {
+  asm("" : "+r"(p));
+  return p;
+}
+
 // Puts the next thread's FS base and, when it lives elsewhere, its address space into the CPU. Vector state and GS base
 // do not survive a message: between processes they are reset. SAFETY (all of this file): the thread is about to run,
 // its address space is alive, and the kernel half is the same in all.
-[[gnu::always_inline]] inline void fast_switch(Cpu& cpu, Thread& from, Thread& to) {
-  cpu.loaded = &to;
+[[gnu::always_inline]] inline void fast_switch(Cpu& cpu, Thread& from, Thread& to, u64& status) {
   asm volatile("rdfsbase %0" : "=r"(from.state.fs_base));
   asm volatile("wrfsbase %0" : : "r"(to.state.fs_base));
   AddressSpace* space = to.space;
@@ -27,7 +38,9 @@ extern "C" [[gnu::visibility("hidden")]] const InitialVectorState initial_vector
   cpu.space = space;  // published before the switch, so that a flush on another CPU finds us
   asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
   asm volatile("wrgsbase %0" : : "r"(u64{0}));
-  asm volatile("xrstorq %0" : : "m"(initial_vector_area), "a"(7), "d"(0) : "memory");
+  // The mask of what to restore is edx:eax, of which only the low three bits name anything: they are set in `status`,
+  // whose low byte the caller clears afterwards, and rdx stays what it is, a word of the message.
+  asm volatile("orl $7, %%eax\n xrstorq %1" : "+a"(status) : "m"(initial_vector_area) : "memory");
 }
 
 }  // namespace keel::arch
