@@ -13,7 +13,7 @@ export PROFILE SMP MEM MACHINE DISK APPEND GDB ICOUNT
 PRESET := x86_64-$(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run debug test test-long fuzz fmt lint clean
+.PHONY: help setup build run debug test test-long bench doc fuzz fmt lint clean
 
 help: ## list targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ test: setup ## everything: lint, host unit tests, QEMU suites
 
 test-long: setup ## test, with the long suites
 	@KEEL_LONG=1 tools/test
+
+bench: build ## measure in instructions, beside peers and goals; writes build/bench.json
+	@tools/bench
+
+doc: ## write the generated documents (docs/calls, docs/interfaces, docs/lock-order.md)
+	@tools/doc
 
 fuzz: setup ## fuzz the host build, FUZZ_SECONDS=30 for each fuzzer
 	@tools/fuzz
