@@ -266,7 +266,8 @@ u64 time_command(Shell& shell, Words words) {
   const u64 us = (now_ns() - before) / 1000;
   Output out;
   const u64 cpu_us = shell.last_cpu_ns() / 1000;
-  out.print("real {}.{:03} s  cpu {}.{:03} s\n", us / 1'000'000, us / 1000 % 1000, cpu_us / 1'000'000, cpu_us / 1000 % 1000);
+  out.print("real {}.{:03} s  cpu {}.{:03} s\n", us / 1'000'000, us / 1000 % 1000, cpu_us / 1'000'000,
+            cpu_us / 1000 % 1000);
   return status;
 }
 
