@@ -122,6 +122,10 @@ def test_commands_without_a_disk():
         contains(s.run('stat /bin/../bin/tools'), 'file')
         contains(s.run('explain MissingRight'), 'lacks a right')
         contains(s.run('explain 15'), 'NotFound')
+        contains(s.run('overreach'), 'lacks a right')
+        explained = s.run('explain last')
+        for wanted in ('system_power', 'kernel_control', 'power', 'services.conf'):
+            contains(explained, wanted)
         contains(s.run('mem'), 'free')
         contains(s.run('uptime'), 'up 0:')
         contains(s.run('irq'), 'count')

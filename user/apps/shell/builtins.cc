@@ -462,7 +462,7 @@ u64 explain_last(Shell& shell, Output& out) {
   }
   out.print("{}: {}: {}\n", f.command.view(), status_name(f.status), status_text(f.status));
   if (!f.has_call) {
-    out.print("A service answered this; no call of the kernel failed.\n");
+    out.print("No call of the kernel failed with that: a service or the shell itself answered it.\n");
     return 0;
   }
   const Explanation& e = f.explanation;
@@ -492,6 +492,12 @@ u64 explain(Shell& shell, Words words) {
     return shell.fail("explain", words[1], Status::not_found, "no such status; `explain` lists them");
   out.print("{} ({}): {}\n", status_name(*status), static_cast<u32>(*status), status_text(*status));
   return 0;
+}
+
+// No action has the number: were the right there, nothing would happen either.
+u64 overreach(Shell& shell, Words) {
+  const Result<void> done = sys::system_power(kernel_info(), ~u64{0});
+  return shell.fail("overreach", "system_power", done.status());
 }
 
 u64 clear(Shell&, Words) {
@@ -537,6 +543,7 @@ constexpr Builtin kBuiltins[] = {
     {"poweroff", kMachine, "", "switch the machine off", poweroff},
 
     {"explain", kShell, "[STATUS|last]", "what a status means; last: why the last command failed", explain},
+    {"overreach", kShell, "", "ask the kernel for what the shell may not do; then try: explain last", overreach},
     {"status", kShell, "", "exit status of the last command", show_status},
     {"history", kShell, "", "the lines typed so far", history},
     {"clear", kShell, "", "clear the screen", clear},
