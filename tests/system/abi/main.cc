@@ -129,8 +129,9 @@ void test_rights() {
       words[i] = good;
     }
   }
-  for (ObjectKind kind : {ObjectKind::process, ObjectKind::thread, ObjectKind::memory, ObjectKind::port, ObjectKind::reply,
-                          ObjectKind::notification, ObjectKind::timer, ObjectKind::interrupt, ObjectKind::dma_domain}) {
+  for (ObjectKind kind :
+       {ObjectKind::process, ObjectKind::thread, ObjectKind::memory, ObjectKind::port, ObjectKind::reply,
+        ObjectKind::notification, ObjectKind::timer, ObjectKind::interrupt, ObjectKind::dma_domain}) {
     (void)sys::cap_delete(g_held[u32(kind)]);
   }
   Check unknown("unknown calls");
@@ -178,7 +179,8 @@ void test_time() {
         u32 low, high;
         asm volatile("lfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
         const u64 tsc = u64{high} << 32 | low;
-        return page->ns_base + u64((static_cast<unsigned __int128>(tsc - page->tsc_base) * page->multiplier) >> page->shift);
+        return page->ns_base +
+               u64((static_cast<unsigned __int128>(tsc - page->tsc_base) * page->multiplier) >> page->shift);
       };
       u64 last = 0;
       for (u32 i = 0; i < 2000; ++i) {
@@ -461,7 +463,8 @@ void test_faults() {
       check.that(ipc::reply_receive(port, answer) == Status::timed_out, "answer");
       auto status = sys::process_wait(c.process, Deadline(now() + 5'000'000'000));
       check.that(status.has_value(), "ends");
-      check.that(sys::process_info(c.process)->exit_status == (resume ? 0 : ~u64{0}), "exit status", sys::process_info(c.process)->exit_status);
+      check.that(sys::process_info(c.process)->exit_status == (resume ? 0 : ~u64{0}), "exit status",
+                 sys::process_info(c.process)->exit_status);
       end(c);
     }
   }
@@ -470,7 +473,8 @@ void test_faults() {
     Child c = make_child();
     (void)start(c, abi_illegal);
     auto status = sys::process_wait(c.process, kForever);
-    check.that(status.has_value() && *status == (u64{0xfa17} << 32 | u64(FaultKind::illegal_instruction)), "status", *status);
+    check.that(status.has_value() && *status == (u64{0xfa17} << 32 | u64(FaultKind::illegal_instruction)), "status",
+               *status);
     check.that(sys::process_info(c.process)->faults == 1, "is counted");
     end(c);
   }
@@ -630,7 +634,8 @@ void test_leaks(u32 rounds) {
     }
     (void)sys::kernel_console(find_capability("control"), 1);
     expect_free(check, before, 8);
-    check.that(sys::group_info(self().group)->kernel_bytes == kernel, "kernel bytes", sys::group_info(self().group)->kernel_bytes - kernel);
+    check.that(sys::group_info(self().group)->kernel_bytes == kernel, "kernel bytes",
+               sys::group_info(self().group)->kernel_bytes - kernel);
     check.that(sys::system_info(find_capability("control"))->processes == 1, "processes");
     check.that(sys::system_info(find_capability("control"))->threads == 1, "threads");
   }
@@ -640,8 +645,12 @@ void test_leaks(u32 rounds) {
     const u64 kernel = sys::group_info(group)->kernel_bytes;
     for (u32 i = 0; i < 300; ++i) {
       CapIndex n = *sys::notification_create(group);
-      CapIndex made[] = {n, *sys::port_create(group, 16), *sys::reply_create(group), *sys::timer_create(group, n, 1),
-                         *sys::memory_create(group, 3, 1), *sys::group_create(group),
+      CapIndex made[] = {n,
+                         *sys::port_create(group, 16),
+                         *sys::reply_create(group),
+                         *sys::timer_create(group, n, 1),
+                         *sys::memory_create(group, 3, 1),
+                         *sys::group_create(group),
                          sys::interrupt_create_message(find_capability("irq"), group)->interrupt};
       for (CapIndex cap : made) check.that(sys::cap_delete(cap).has_value(), "delete", i);
     }
