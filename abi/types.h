@@ -102,6 +102,27 @@ struct TimePage {
   u64 wall_base_s;  // seconds since 1970 at ns 0, from the firmware clock; 0 if unknown
 };
 
+// What a CPU did: one record of its trace ring.
+enum class TraceEvent : u8 {
+  none = 0,
+  call = 1,       // code: call number; status; data: the capability it named
+  switch_to = 2,  // the thread begins to run; thread 0: idle
+  fault = 3,      // code: FaultKind; data: address
+  interrupt = 4,  // code: vector
+  kill = 5,       // thread 0; data: the process that is killed
+};
+struct TraceRecord {
+  u64 tsc = 0;
+  TraceEvent event = TraceEvent::none;
+  u8 code = 0;
+  u16 status = 0;
+  u32 thread = 0;
+  u64 data = 0;
+  u64 process = 0;
+};
+static_assert(sizeof(TraceRecord) == 32);
+inline constexpr u32 kTraceRecordsPerRead = 120;
+
 // Levels of the scheduler: five classes with priorities inside.
 inline constexpr u32 kLevels = 64;
 inline constexpr u32 kIdleLevel = 0;

@@ -15,7 +15,9 @@ namespace keel {
 namespace {
 
 void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data = 0, u16 status = 0) {
-  cpu.trace.add({cpu.now_tsc(), event, code, status, thread == nullptr ? 0 : u32(thread->id()), {data, 0}});
+  const bool idle = thread == nullptr;
+  cpu.trace.add(
+      {cpu.now_tsc(), event, code, status, idle ? 0 : u32(thread->id()), data, idle ? 0 : thread->process->id()});
 }
 
 constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"

@@ -65,6 +65,20 @@ Result<void> system_power(CallContext&, KernelControl&, u64 action) {
   }
 }
 
+Result<TraceReadResult> trace_read(CallContext& c, KernelControl&, u64 cpu, u64 cursor) {
+  if (cpu >= kMaxCpus || c.machine().cpus[cpu] == nullptr) return Status::out_of_range;
+  const TraceRing& ring = c.machine().cpus[cpu]->trace;
+  const u64 oldest = ring.next() > TraceRing::kRecords ? ring.next() - TraceRing::kRecords : 0;
+  const u64 first = cursor < oldest ? oldest : cursor;
+  u64 count = ring.next() > first ? ring.next() - first : 0;
+  if (count > kTraceRecordsPerRead) count = kTraceRecordsPerRead;
+  for (u64 i = 0; i < count; ++i) {
+    memcpy(&c.thread.message_page->words[i * sizeof(TraceRecord) / sizeof(u64)], &ring.at(first + i),
+           sizeof(TraceRecord));
+  }
+  return TraceReadResult{first + count, count, cursor == 0 ? 0 : first - cursor};
+}
+
 Result<void> kernel_console(CallContext& c, KernelControl&, u64 enabled) {
   if (enabled > 1) return Status::invalid_argument;
   c.machine().log.set_console(enabled == 1);

@@ -1,37 +1,28 @@
 // Trace: typed events in a ring per CPU, for panics and (later) observers: the last things that a CPU did.
 #pragma once
 
-#include "base/types.h"
+#include "abi/types.h"
 
 namespace keel {
 
-enum class TraceEvent : u8 { none, call, switch_to, fault, interrupt, kill, wake };
-
-struct TraceRecord {
-  u64 tsc = 0;
-  TraceEvent event = TraceEvent::none;
-  u8 code = 0;  // call number, vector, ...
-  u16 status = 0;
-  u32 thread = 0;
-  u64 data[2] = {};
-};
-static_assert(sizeof(TraceRecord) == 32);
-
 class TraceRing {
  public:
-  static constexpr u32 kRecords = 256;
+  static constexpr u32 kRecords = 1024;
   void add(const TraceRecord& record) { records_[next_++ % kRecords] = record; }
+  // How many were ever added; the last kRecords of them are there.
+  u64 next() const { return next_; }
+  const TraceRecord& at(u64 index) const { return records_[index % kRecords]; }
   // Calls f(record) for the last `count` records, oldest first.
   template <class F>
   void last(u32 count, F f) const {
-    u32 n = next_ < kRecords ? next_ : kRecords;
-    if (count > n) count = n;
-    for (u32 i = next_ - count; i != next_; ++i) f(records_[i % kRecords]);
+    const u64 n = next_ < kRecords ? next_ : kRecords;
+    if (count > n) count = u32(n);
+    for (u64 i = next_ - count; i != next_; ++i) f(records_[i % kRecords]);
   }
 
  private:
   TraceRecord records_[kRecords];
-  u32 next_ = 0;
+  u64 next_ = 0;
 };
 
 }  // namespace keel

@@ -86,8 +86,6 @@ const char* event_name(TraceEvent e) {
       return "interrupt";
     case TraceEvent::kill:
       return "kill";
-    case TraceEvent::wake:
-      return "wake";
   }
   return "?";
 }
@@ -98,7 +96,7 @@ void print_event(const TraceRecord& r) {
     print("  {:>14}  thread {:<5} {:<10} {} -> {}\n", r.tsc, r.thread, "call", name == nullptr ? "?" : name,
           Status(r.status));
   } else {
-    print("  {:>14}  thread {:<5} {:<10} {} {:#x}\n", r.tsc, r.thread, event_name(r.event), r.code, r.data[0]);
+    print("  {:>14}  thread {:<5} {:<10} {} {:#x}\n", r.tsc, r.thread, event_name(r.event), r.code, r.data);
   }
 }
 
