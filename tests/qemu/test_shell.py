@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import tempfile
+import threading
 
 from keel_qemu import Guest, GuestFailure, Skipped, cases
 
@@ -55,13 +56,27 @@ def contains(text, wanted):
     check(wanted in text, f'no {wanted!r} in {text[-400:]!r}')
 
 
-@functools.cache
+lock = threading.RLock()
+
+
+def made_once(function):
+    """The result of the first call; tests run in parallel."""
+    kept = functools.cache(function)
+
+    @functools.wraps(function)
+    def locked(*arguments):
+        with lock:
+            return kept(*arguments)
+    return locked
+
+
+@made_once
 def directory():
     """Keeps the images until the tests end."""
     return tempfile.TemporaryDirectory()
 
 
-@functools.cache
+@made_once
 def content():
     """A folder with the files of all disks, and their checksums by name."""
     root = pathlib.Path(directory().name) / 'content'
@@ -86,7 +101,7 @@ def content():
     return root, {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
-@functools.cache
+@made_once
 def image(block_bytes):
     if MKE2FS is None:
         raise Skipped('needs mke2fs')
