@@ -49,6 +49,7 @@ void put_back(Cpu& cpu, u64 now) {
   if (now >= cpu.quantum_end_ns) {
     cpu.scheduler.enqueue_back(*t);
   } else {
+    t->quantum_left_ns = cpu.quantum_end_ns - now;  // a fresh one each time would starve its equals
     cpu.scheduler.enqueue_front(*t);
   }
 }
@@ -80,7 +81,10 @@ Thread* leave_kernel(Cpu& cpu) {
     put_back(cpu, now);
     cpu.reschedule = false;
     next = pick(cpu);
-    if (next != cpu.current) cpu.quantum_end_ns = now + Scheduler::kQuantumNs;
+    if (next != nullptr) {
+      cpu.quantum_end_ns = now + (next->quantum_left_ns != 0 ? next->quantum_left_ns : Scheduler::kQuantumNs);
+      next->quantum_left_ns = 0;
+    }
     cpu.current = next;
     cpu.timer_stale = true;
     cpu.change_context(next == nullptr ? nullptr : next->context);

@@ -105,6 +105,7 @@ class Thread final : public KObject, public TimerEntry {
   SchedulingContext own_context;
   FaultRecord fault;
   u64 switches = 0;
+  u64 quantum_left_ns = 0;  // when something more urgent took the CPU: what it goes on with; 0: a whole quantum
   VirtAddr message_page_user;
   ListHook process_hook;
 

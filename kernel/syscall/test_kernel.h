@@ -200,6 +200,7 @@ class TestKernel {
   }
 
   MessagePage& page(Thread& t) { return *t.message_page; }
+  TestMachine& ram() { return ram_; }
 
   // --- Invariants
 

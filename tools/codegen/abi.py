@@ -279,13 +279,46 @@ def stubs_h(calls):
     return out + '}  // namespace keel::sys\n'
 
 
-def fuzz_h(calls):
-    out = HEAD + '#include "abi/calls.h"\n#include "abi/objects.h"\n\nnamespace keel {\n\nenum class FuzzArg : u8 { none, number, address, time, flags, capability, message };\nstruct FuzzCall {\n  u8 number;\n  bool blocks;\n  ObjectKind object;  // none: the call names no capability, or takes any kind\n  FuzzArg args[8];\n};\ninline constexpr FuzzCall kFuzzCalls[] = {\n'
+def fuzz_h(calls, common):
+    out = HEAD + """#include "abi/calls.h"
+#include "abi/objects.h"
+
+namespace keel {
+
+enum class FuzzArg : u8 { none, number, address, time, flags, capability, message };
+// What a capability must be: of the call itself, or of an argument.
+struct FuzzCap {
+  ObjectKind kind = ObjectKind::none;  // none: the call names no capability, or takes any kind
+  Rights rights = 0;
+  bool optional = false;
+};
+struct FuzzCall {
+  u8 number;
+  bool blocks;
+  ObjectKind object;
+  FuzzArg args[8];
+  const char* name;
+  FuzzCap target;
+  FuzzCap caps[8];  // of those arguments that are capabilities
+};
+inline constexpr FuzzCall kFuzzCalls[] = {
+"""
     kinds = {'u64': 'number', 'addr': 'address', 'time': 'time', 'flags': 'flags', 'cap': 'capability', 'message': 'message'}
+
+    def cap(kind, rights, optional=False):
+        return f'{{ObjectKind::{kind}, Rights({rights_expr(kind, rights, common) if rights else 0}), {str(optional).lower()}}}'
+
     for c in calls:
         obj = c.object if c.object not in ('', 'any') else 'none'
         args = ', '.join(f'FuzzArg::{kinds[a.type]}' for a in c.args)
-        out += f'    {{{c.number}, {str(c.blocks).lower()}, ObjectKind::{obj}, {{{args}}}}},  // {c.name}\n'
+        caps = []
+        for a in c.args:
+            if a.type == 'cap':
+                rights = [w for w in a.words[1:] if w != 'optional']
+                caps.append(cap(a.words[0], rights, 'optional' in a.words))
+            else:
+                caps.append('{}')
+        out += f'    {{{c.number}, {str(c.blocks).lower()}, ObjectKind::{obj}, {{{args}}}, "{c.name}", {cap(obj, c.rights)}, {{{", ".join(caps)}}}}},\n'
     return out + '};\n\n}  // namespace keel\n'
 
 
@@ -351,7 +384,7 @@ def main():
     write(f'{out}/abi/status.h', status_h(status))
     write(f'{out}/abi/objects.h', objects_h(objects))
     write(f'{out}/abi/calls.h', calls_h(calls, common))
-    write(f'{out}/abi/fuzz_calls.h', fuzz_h(calls))
+    write(f'{out}/abi/fuzz_calls.h', fuzz_h(calls, common))
     write(f'{out}/kernel/syscall/handlers.h', handlers_h(calls))
     write(f'{out}/kernel/syscall/dispatch.inc', dispatch_cc(calls, common))
     write(f'{out}/user/runtime/stubs.h', stubs_h(calls))

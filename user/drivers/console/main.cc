@@ -176,6 +176,7 @@ Result<void> serve(const char** what) {
   TRY(console.begin(loop, TRY(require_capability("irq-control"))));
   if (const CapIndex kernel = find_capability("kernel-console"); kernel != kNoCapability) {
     static_cast<void>(sys::kernel_console(kernel, 0));
+    log_info("took over the console from the kernel");  // from here on the log service shows records
   }
   loop.add(console);
   loop.run();

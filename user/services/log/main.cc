@@ -1,52 +1,168 @@
-// The log service: lets others read the kernel's log, one record per call, without authority over the kernel.
-// Stateless: the records are the kernel's.
-#include <cstring>
+// log: keeps the last records of the kernel's log for whoever asks, and shows the important ones on the console once
+// its driver has taken that over from the kernel.
+//
+// Threads      reader: follows the kernel's log, fills the history, writes to the console. main: serves Log.
+// Restart      the history comes again from the kernel's ring; the number of the record shown last is in the state
+//              object, so that nothing is shown twice.
+#include <vector>
 
+#include "idl/console.h"
 #include "idl/log.h"
+#include "idl/manager.h"
+#include "user/runtime/clock.h"
+#include "user/runtime/memory.h"
 #include "user/runtime/print.h"
 #include "user/runtime/service_loop.h"
+#include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
+#include "user/runtime/thread.h"
 
 namespace keel {
 namespace {
 
-class LogService final : public LogServer {
- public:
-  LogService(CapIndex log, CapIndex info) : log_(log), info_(info) {}
+constexpr usize kRecords = 4096;
+constexpr u64 kShownLevel = static_cast<u64>(LogLevel::notice);
 
-  Result<LogReadReply> read(Session, u64 sequence) override {
-    const Result<sys::LogReadResult> record = sys::log_read(log_, sequence, kPoll);
-    if (!record.has_value()) return record.error() == Status::timed_out ? Status::not_found : record.error();
-    LogReadReply reply{.next = record->sequence + 1,
-                       .time_ns = record->time_ns,
-                       .level = static_cast<u32>(record->level),
-                       .process = record->process,
-                       .name = {},
-                       .text = {}};
-    const u64 bytes = record->bytes < reply.text.capacity() ? record->bytes : reply.text.capacity();
-    reply.text = std::string_view(reinterpret_cast<const char*>(message_page().words), bytes);
-    reply.name = name_of(record->process);
-    return reply;
+struct Record {
+  u64 sequence = 0;
+  u64 time_ns = 0;
+  u64 process = 0;
+  u32 level = 0;
+  FixedString<31> name;
+  FixedString<240> text;
+};
+
+// The last kRecords records, by ascending sequence.
+class History {
+ public:
+  void add(const Record& record) {
+    const MutexGuard guard(mutex_);
+    if (records_.size() < kRecords) {
+      records_.push_back(record);
+    } else {
+      records_[first_] = record;
+      first_ = (first_ + 1) % kRecords;
+    }
+  }
+  Result<Record> at_or_after(u64 sequence) {
+    const MutexGuard guard(mutex_);
+    usize low = 0, high = records_.size();
+    while (low < high) {
+      const usize middle = (low + high) / 2;
+      if (at(middle).sequence < sequence) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    if (low == records_.size()) return Status::not_found;
+    return at(low);
   }
 
  private:
-  // Of a process that still lives.
-  FixedString<31> name_of(u64 process) {
-    if (process == 0) return "kernel";
-    const Result<sys::ProcessListResult> found = sys::process_list(info_, process - 1);
-    if (!found.has_value() || found->id != process) return {};
-    const u64 words[3] = {found->name0, found->name1, found->name2};
-    char text[sizeof words];
-    std::memcpy(text, words, sizeof words);
-    return std::string_view(text, strnlen(text));
-  }
-  static usize strnlen(const char (&text)[24]) {
-    usize size = 0;
-    while (size < sizeof text && text[size] != 0) ++size;
-    return size;
+  const Record& at(usize index) REQUIRES(mutex_) { return records_[(first_ + index) % records_.size()]; }
+  Mutex mutex_;
+  std::vector<Record> records_ GUARDED_BY(mutex_);
+  usize first_ GUARDED_BY(mutex_) = 0;
+};
+
+// What survives a restart.
+struct State {
+  u64 shown;  // sequence of the last record that was shown, or that the kernel showed
+};
+
+class Follower {
+ public:
+  explicit Follower(History& history) : history_(history), log_(find_capability("kernel-log")) {
+    const Result<Cap> memory = ManagerClient(find_capability("manager")).state();
+    Result<Mapping> mapped = memory.has_value() ? Mapping::map(memory->get(), Access::read_write) : memory.error();
+    static State own_state;
+    state_ = mapped.has_value() ? reinterpret_cast<State*>(mapped->release().data()) : &own_state;
   }
 
-  CapIndex log_, info_;
+  static void run(void* self) { static_cast<Follower*>(self)->follow(); }
+
+ private:
+  void follow() {
+    for (u64 sequence = 1;;) {
+      const Result<sys::LogReadResult> read = sys::log_read(log_, sequence, kForever);
+      if (!read.has_value()) {
+        sleep_until(after(kSecond));
+        continue;
+      }
+      Record record;
+      record.sequence = read->sequence;
+      record.time_ns = read->time_ns;
+      record.process = read->process;
+      record.level = static_cast<u32>(read->level);
+      const usize bytes = read->bytes < 240 ? read->bytes : 240;
+      record.text = std::string_view(reinterpret_cast<const char*>(message_page().words), bytes);
+      record.name = name_of(read->process);
+      if (sequence == 1) missed_the_first_ = read->sequence != 1;
+      sequence = read->sequence + 1;
+      history_.add(record);
+      show(record);
+    }
+  }
+
+  FixedString<31> name_of(u64 process) {
+    if (process == 0) return "kernel";
+    if (process == last_process_) return last_name_;
+    const Result<sys::ProcessListResult> found = sys::process_list(find_capability("kernel-info"), process - 1);
+    if (!found.has_value() || found->id != process) return "?";
+    const u64 words[3] = {found->name0, found->name1, found->name2};
+    const char* text = reinterpret_cast<const char*>(words);
+    usize size = 0;
+    while (size < sizeof words && text[size] != 0) ++size;
+    last_process_ = process;
+    last_name_ = std::string_view(text, size);
+    return last_name_;
+  }
+
+  // The console's driver says when the kernel stopped showing records itself: by its first record.
+  void show(const Record& record) {
+    if (record.sequence <= state_->shown) return;
+    if (state_->shown == 0) {
+      // Who begins behind that record missed it.
+      const bool takes_over =
+          (record.name == "console" && record.text.view().starts_with("took over")) || missed_the_first_;
+      if (!takes_over) return;
+      state_->shown = record.sequence;
+      return;
+    }
+    state_->shown = record.sequence;
+    if (record.level > kShownLevel) return;
+    const ConsoleClient console(find_capability("console"));
+    if (!console) return;
+    char line[300];
+    const u64 us = record.time_ns / 1000;
+    const std::string_view text = format_to(line, "[{:>4}.{:03}] {}\n", us / 1000, us % 1000, record.text.view());
+    static_cast<void>(console.write(std::as_bytes(std::span(text.data(), text.size()))));  // it stays in the history
+  }
+
+  History& history_;
+  CapIndex log_;
+  State* state_;
+  bool missed_the_first_ = false;
+  u64 last_process_ = 0;
+  FixedString<31> last_name_;
+};
+
+class LogService final : public LogServer {
+ public:
+  explicit LogService(History& history) : history_(history) {}
+  Result<LogReadReply> read(Session, u64 sequence) override {
+    const Record record = TRY(history_.at_or_after(sequence));
+    return LogReadReply{.next = record.sequence + 1,
+                        .time_ns = record.time_ns,
+                        .level = record.level,
+                        .process = record.process,
+                        .name = record.name,
+                        .text = record.text};
+  }
+
+ private:
+  History& history_;
 };
 
 }  // namespace
@@ -54,7 +170,11 @@ class LogService final : public LogServer {
 
 int main() {
   using namespace keel;
-  LogService service(find_capability("kernel-log"), find_capability("kernel-info"));
+  static History history;
+  static Follower follower(history);
+  const Result<Thread> reader = Thread::create(&Follower::run, &follower);
+  if (!reader.has_value()) fatal("log: no thread to follow the kernel's log");
+  LogService service(history);
   ServiceLoop loop(find_capability("serve.log.read"));
   loop.add(service);
   loop.run();

@@ -1,4 +1,5 @@
 // What the manager answers to others.
+#include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
 #include "user/services/manager/manager.h"
 
@@ -6,6 +7,11 @@ namespace keel::manager {
 namespace {
 
 bool may_command(Session session) { return (session.badge & kBadgeControl) != 0; }
+
+u64 own_pid() {
+  const Result<sys::ProcessInfoResult> info = sys::process_info(self().process);
+  return info.has_value() ? info->id : 0;
+}
 
 }  // namespace
 
@@ -32,6 +38,7 @@ Result<ManagerListReply> ManagerService::list(Session, u64 cursor) {
 
 Result<void> ManagerService::kill(Session session, u64 pid) {
   if (!may_command(session)) return Status::access_denied;
+  if (pid == own_pid()) exit_process(kExitKilled);  // the kernel starts another, which takes over
   Record* r = manager_.find_pid(pid);
   if (r == nullptr) return Status::not_found;
   manager_.kill(*r, kExitKilled);
@@ -40,6 +47,7 @@ Result<void> ManagerService::kill(Session session, u64 pid) {
 
 Result<GivenCap> ManagerService::inspect(Session session, u64 pid) {
   if (!may_command(session)) return Status::access_denied;
+  if (pid == own_pid()) return GivenCap(TRY(derive(self().process, rights::inspect | rights::transfer)));
   Record* r = manager_.find_pid(pid);
   if (r == nullptr) return Status::not_found;
   return GivenCap(TRY(derive(CapIndex(r->process), rights::inspect | rights::transfer)));

@@ -1,0 +1,201 @@
+// Notifications, timers, interrupts and the log, through their calls.
+#include <cstring>
+
+#include <gtest/gtest.h>
+
+#include "kernel/syscall/test_kernel.h"
+
+namespace keel::testing {
+namespace {
+
+class ObjectTest : public ::testing::Test {
+ protected:
+  ObjectTest() : before(k.baseline()) {}
+  ~ObjectTest() override {
+    k.check();
+    k.tear_down();
+    EXPECT_EQ(k.baseline(), before);
+  }
+  CallResult poll() { return k.call(a, Call::notification_wait, bits, {0}); }
+
+  static constexpr u64 kNever = ~u64{0};
+  TestKernel k;
+  TestMachine::Baseline before;
+  Thread& a = k.make_thread();
+  Thread& b = k.make_thread(*a.process);
+  CapIndex group = k.give(a, k.root());
+  CapIndex bits = k.call(a, Call::notification_create, group).cap();
+};
+
+TEST_F(ObjectTest, NotificationBitsStickAndAreTakenTogether) {
+  EXPECT_TRUE(poll().is(Status::timed_out));
+  EXPECT_TRUE(k.call(a, Call::notification_signal, bits, {1}).ok());
+  EXPECT_TRUE(k.call(a, Call::notification_signal, bits, {4}).ok());
+  EXPECT_TRUE(k.call(a, Call::notification_signal, bits, {0}).ok());
+  EXPECT_EQ(poll().word[0], 5u);
+  EXPECT_TRUE(poll().is(Status::timed_out));
+}
+
+TEST_F(ObjectTest, SignalWakesOneWaiterInOrder) {
+  Thread& c = k.make_thread(*a.process);
+  EXPECT_TRUE(k.call(a, Call::notification_wait, bits, {kNever}).waits);
+  EXPECT_TRUE(k.call(b, Call::notification_wait, bits, {kNever}).waits);
+  EXPECT_TRUE(k.call(c, Call::notification_signal, bits, {2}).ok());
+  EXPECT_EQ(k.result(a).word[0], 2u);
+  EXPECT_TRUE(k.result(b).waits);
+  EXPECT_TRUE(k.call(c, Call::cap_delete, bits).ok());
+  EXPECT_TRUE(k.result(b).is(Status::revoked));
+}
+
+TEST_F(ObjectTest, TimersGoOffOnceOrPeriodically) {
+  CapIndex timer = k.call(a, Call::timer_create, group, {bits.value, 8}).cap();
+  EXPECT_TRUE(k.call(a, Call::timer_set, timer, {k.now() + 1000, 0}).ok());
+  k.advance(999);
+  EXPECT_TRUE(poll().is(Status::timed_out));
+  k.advance(1);
+  EXPECT_EQ(poll().word[0], 8u);
+  k.advance(10'000);
+  EXPECT_TRUE(poll().is(Status::timed_out));
+  EXPECT_TRUE(k.call(a, Call::timer_set, timer, {k.now() + 1000, 99'999}).is(Status::invalid_argument));
+  EXPECT_TRUE(k.call(a, Call::timer_set, timer, {k.now() + 1000, 100'000}).ok());
+  k.advance(1000);
+  for (u32 i = 0; i < 5; ++i) {
+    EXPECT_EQ(poll().word[0], 8u);
+    EXPECT_TRUE(poll().is(Status::timed_out));
+    k.advance(100'000);
+  }
+  EXPECT_TRUE(k.call(a, Call::timer_set, timer, {kNever, 0}).ok());
+  (void)poll();
+  k.advance(1'000'000);
+  EXPECT_TRUE(poll().is(Status::timed_out));
+}
+
+TEST_F(ObjectTest, APeriodBeyondTimeItselfGoesOffOnce) {
+  CapIndex timer = k.call(a, Call::timer_create, group, {bits.value, 8}).cap();
+  for (u64 period : {~u64{0}, ~u64{0} - k.now(), u64{1} << 63}) {
+    EXPECT_TRUE(k.call(a, Call::timer_set, timer, {1, period}).ok());  // the time is past
+    k.advance(1'000'000);
+    EXPECT_EQ(poll().word[0], 8u);
+    k.advance(1'000'000'000);
+    EXPECT_TRUE(poll().is(Status::timed_out));
+  }
+}
+
+TEST_F(ObjectTest, MissedPeriodsAreNotMadeUpFor) {
+  CapIndex timer = k.call(a, Call::timer_create, group, {bits.value, 8}).cap();
+  EXPECT_TRUE(k.call(a, Call::timer_set, timer, {k.now() + 100'000, 100'000}).ok());
+  k.cpu().arch.clock += 1'050'000;
+  enter_timer(k.cpu());
+  EXPECT_EQ(poll().word[0], 8u);
+  k.advance(49'000);
+  EXPECT_TRUE(poll().is(Status::timed_out));
+  k.advance(1000);
+  EXPECT_EQ(poll().word[0], 8u);
+}
+
+TEST_F(ObjectTest, ADeletedTimerIsSilent) {
+  CapIndex timer = k.call(a, Call::timer_create, group, {bits.value, 8}).cap();
+  EXPECT_TRUE(k.call(a, Call::timer_set, timer, {k.now() + 1000, 100'000}).ok());
+  EXPECT_TRUE(k.call(a, Call::cap_delete, timer).ok());
+  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+}
+
+TEST_F(ObjectTest, InterruptsSignalTheirNotification) {
+  CapIndex control = k.give(a, k.machine().interrupt_control());
+  EXPECT_TRUE(k.call(a, Call::interrupt_create, control, {group.value, 24, 0}).is(Status::not_supported));
+  auto made = k.call(a, Call::interrupt_create, control, {group.value, 5, 1});
+  ASSERT_TRUE(made.ok());
+  EXPECT_TRUE(k.call(a, Call::interrupt_create, control, {group.value, 5, 0}).is(Status::busy));
+  const u32 vector = k.object<Interrupt>(a, made.cap()).vector();
+  k.interrupt(vector);  // bound to nothing
+  EXPECT_TRUE(k.call(a, Call::interrupt_bind, made.cap(), {bits.value, 2}).ok());
+  k.interrupt(vector);
+  EXPECT_EQ(poll().word[0], 2u);
+  EXPECT_TRUE(k.call(a, Call::interrupt_ack, made.cap()).ok());
+  CapIndex kernel = k.give(a, k.machine().kernel_control());
+  EXPECT_EQ(k.call(a, Call::interrupt_list, kernel, {0}).word[3], 2u);
+  EXPECT_TRUE(k.call(a, Call::interrupt_list, kernel, {1}).is(Status::not_found));
+  EXPECT_TRUE(k.call(a, Call::interrupt_list, kernel, {kNever}).is(Status::not_found));
+  EXPECT_TRUE(k.call(a, Call::cap_delete, made.cap()).ok());
+  k.interrupt(vector);
+  k.settle();
+  EXPECT_TRUE(k.call(a, Call::interrupt_create, control, {group.value, 5, 0}).ok());
+  const u64 scope = 3 | u64{2} << 32;
+  CapIndex narrow = k.call(a, Call::cap_derive, control, {all_rights(ObjectKind::interrupt_control), scope}).cap();
+  EXPECT_TRUE(k.call(a, Call::interrupt_create, narrow, {group.value, 6, 0}).is(Status::out_of_range));
+  EXPECT_TRUE(k.call(a, Call::interrupt_create, narrow, {group.value, 4, 0}).ok());
+}
+
+TEST_F(ObjectTest, VectorsRunOutAndComeBack) {
+  CapIndex control = k.give(a, k.machine().interrupt_control());
+  std::vector<CapIndex> made;
+  for (;;) {
+    auto r = k.call(a, Call::interrupt_create_message, control, {group.value});
+    if (!r.ok()) {
+      EXPECT_TRUE(r.is(Status::busy));
+      break;
+    }
+    made.push_back(r.cap());
+  }
+  EXPECT_EQ(made.size(), InterruptTable::kVectors);
+  EXPECT_TRUE(k.call(a, Call::interrupt_create, control, {group.value, 2, 0}).is(Status::busy));
+  EXPECT_TRUE(k.call(a, Call::cap_delete, made[7]).ok());
+  k.settle();
+  EXPECT_TRUE(k.call(a, Call::interrupt_create, control, {group.value, 2, 0}).ok());
+}
+
+TEST_F(ObjectTest, IoPortsStayInTheirRange) {
+  CapIndex io = k.give(a, k.machine().io_ports());
+  EXPECT_TRUE(k.call(a, Call::io_read, io, {0x80, 3}).is(Status::invalid_argument));
+  EXPECT_TRUE(k.call(a, Call::io_read, io, {0xffff, 2}).is(Status::out_of_range));
+  EXPECT_TRUE(k.call(a, Call::io_read, io, {0x10000, 1}).is(Status::out_of_range));
+  EXPECT_TRUE(k.call(a, Call::io_read, io, {kNever, 1}).is(Status::out_of_range));
+  EXPECT_EQ(k.call(a, Call::io_read, io, {0xffff, 1}).word[0], 0xffu);
+  const u64 scope = 0x60 | u64{4} << 32;
+  CapIndex narrow = k.call(a, Call::cap_derive, io, {all_rights(ObjectKind::io_ports), scope}).cap();
+  EXPECT_TRUE(k.call(a, Call::io_write, narrow, {0x62, 2, 1}).ok());
+  EXPECT_TRUE(k.call(a, Call::io_write, narrow, {0x63, 2, 1}).is(Status::out_of_range));
+  EXPECT_TRUE(k.call(a, Call::io_write, narrow, {0x5f, 1, 1}).is(Status::out_of_range));
+}
+
+TEST_F(ObjectTest, LogIsReadInOrderAndWaitedFor) {
+  CapIndex log = k.give(a, k.machine().kernel_control());
+  std::memcpy(k.page(a).words, "hello\nworld", 11);
+  EXPECT_TRUE(k.call(a, Call::log_write, log, {241, 2}).is(Status::too_big));
+  EXPECT_TRUE(k.call(a, Call::log_write, log, {11, 4}).is(Status::invalid_argument));
+  EXPECT_TRUE(k.call(a, Call::log_write, log, {11, 2}).ok());
+  auto r = k.call(a, Call::log_read, log, {0, 0});
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(r.word[2], 11u);
+  EXPECT_EQ(r.word[4], a.process->id());
+  EXPECT_EQ(std::memcmp(k.page(a).words, "hello?world", 11), 0);  // a record is one line
+  const u64 next = r.word[0] + 1;
+  EXPECT_TRUE(k.call(a, Call::log_read, log, {next, 0}).is(Status::timed_out));
+  EXPECT_TRUE(k.call(a, Call::log_read, log, {next, k.now() + 50}).waits);
+  k.advance(50);
+  EXPECT_TRUE(k.result(a).is(Status::timed_out));
+  EXPECT_TRUE(k.call(a, Call::log_read, log, {next, kNever}).waits);
+  EXPECT_TRUE(k.call(b, Call::log_write, log, {0, 1}).ok());
+  auto woken = k.result(a);
+  ASSERT_TRUE(woken.ok());
+  EXPECT_EQ(woken.word[0], next);
+  for (u32 i = 0; i < 300; ++i) EXPECT_TRUE(k.call(b, Call::log_write, log, {0, 3}).ok());
+  EXPECT_EQ(k.call(a, Call::log_read, log, {0, 0}).word[0], next + 300 - Log::kRecords + 1);  // the oldest there is
+  CapIndex derived = k.call(a, Call::cap_derive, log, {rights::kernel_control::log_read}).cap();
+  EXPECT_TRUE(k.call(a, Call::log_read, derived, {kNever, kNever}).waits);
+  EXPECT_TRUE(k.call(b, Call::cap_revoke, log).ok());
+  EXPECT_TRUE(k.result(a).is(Status::revoked));
+}
+
+TEST_F(ObjectTest, MemoryLimitsAndSizes) {
+  EXPECT_TRUE(k.call(a, Call::memory_create, group, {0, 0}).is(Status::invalid_argument));
+  EXPECT_FALSE(k.call(a, Call::memory_create, group, {kNever, 0}).ok());
+  EXPECT_FALSE(k.call(a, Call::memory_create, group, {u64{1} << 52, 0}).ok());
+  EXPECT_FALSE(k.call(a, Call::memory_create, group, {1025, 2}).ok());
+  auto memory = k.call(a, Call::memory_create, group, {16, 2});
+  ASSERT_TRUE(memory.ok());
+  EXPECT_EQ(k.call(a, Call::memory_info, memory.cap()).word[1], 16u);
+}
+
+}  // namespace
+}  // namespace keel::testing

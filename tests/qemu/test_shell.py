@@ -1,0 +1,260 @@
+"""The shell on the real image: commands, files on ext2 disks made by mke2fs, jobs, crashes, and services that are killed."""
+import functools
+import hashlib
+import os
+import pathlib
+import random
+import re
+import subprocess
+import tempfile
+
+from keel_qemu import Guest, GuestFailure, Skipped, cases
+
+PROMPT = r'^keel> '
+MKE2FS = next((p for p in ('/usr/sbin/mke2fs', '/sbin/mke2fs') if os.path.exists(p)), None)
+
+
+class Session(Guest):
+    def start(self):
+        self.expect(PROMPT)
+        return self
+
+    def run(self, line, timeout=60):
+        """Runs a command; what it printed."""
+        self.send(line)
+        self.expect(re.escape(line[-8:]) + r'\n', timeout)  # a long line wraps
+        start = self.seen
+        self.expect(PROMPT, timeout)
+        return self.text[start:self.seen].rsplit('keel> ', 1)[0].strip('\n')
+
+    def pid(self, name):
+        found = re.search(rf'^\s*(\d+)  {re.escape(name)}\s', self.run('ps'), re.M)
+        if not found:
+            raise GuestFailure(f'ps shows no {name}')
+        return int(found.group(1))
+
+    def service(self, name):
+        """The row of `services` as a dictionary."""
+        rows = [line.split() for line in self.run('services').splitlines()]
+        head = next(r for r in rows if 'restarts' in r)
+        row = next(r for r in rows if r and r[0] == name)
+        return dict(zip(head, row))
+
+
+def check(condition, what):
+    if not condition:
+        raise GuestFailure(what)
+
+
+def equal(found, wanted):
+    check(found == wanted, f'{found!r} where {wanted!r} is due')
+
+
+def contains(text, wanted):
+    check(wanted in text, f'no {wanted!r} in {text[-400:]!r}')
+
+
+@functools.cache
+def directory():
+    """Keeps the images until the tests end."""
+    return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def content():
+    """A folder with the files of all disks, and their checksums by name."""
+    root = pathlib.Path(directory().name) / 'content'
+    rng = random.Random(7)
+    (root / 'deep/er/and/deeper').mkdir(parents=True)
+    (root / 'many').mkdir()
+    files = {'a.txt': b'hello from a disk\n', 'empty': b'', 'mid.bin': rng.randbytes(700_001), 'big.bin': rng.randbytes(20_000_003),
+             'deep/er/and/deeper/leaf': rng.randbytes(4097), 'n' * 255: b'long name\n'}
+    for name, data in files.items():
+        (root / name).write_bytes(data)
+    with open(root / 'holes', 'wb') as f:
+        f.seek(5_000_000)
+        f.write(b'x')
+        f.truncate(9_000_000)
+    files['holes'] = (root / 'holes').read_bytes()
+    for i in range(700):
+        (root / 'many' / f'file-with-a-rather-long-name-{i:05d}').write_text(str(i))
+    (root / 'link').symlink_to('deep/er/and/deeper/leaf')
+    (root / 'absolute').symlink_to('/disk/a.txt')
+    (root / 'loop').symlink_to('loop')
+    (root / 'dangling').symlink_to('nowhere')
+    return root, {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+@functools.cache
+def image(block_bytes):
+    if MKE2FS is None:
+        raise Skipped('needs mke2fs')
+    path = pathlib.Path(directory().name) / f'disk-{block_bytes}.img'
+    subprocess.run([MKE2FS, '-q', '-t', 'ext2', '-b', str(block_bytes), '-L', f'disk{block_bytes}', '-d', content()[0], path, '64M'],
+                   check=True)
+    return path
+
+
+def damaged(name, offset, data):
+    path = pathlib.Path(directory().name) / name
+    path.write_bytes(image(1024).read_bytes())
+    with open(path, 'r+b') as f:
+        f.seek(offset)
+        f.write(data)
+    return path
+
+
+def test_commands_without_a_disk():
+    with Session() as s:
+        s.start()
+        contains(s.run('help'), '  sha256sum PATH...')
+        contains(s.run('help ls'), 'names in a directory')
+        equal(s.run('echo one "two  three"'), 'one two  three')
+        equal(s.run('cat /nope'), 'cat: /nope: not found')
+        equal(s.run('cat /bin'), 'cat: /bin: is a directory')
+        equal(s.run('cat /etc/services.conf/x'), 'cat: /etc/services.conf/x: not a directory')
+        contains(s.run('nonsense'), 'no such command')
+        contains(s.run('ls /disk'), '/disk cannot be used: no disk')
+        contains(s.run('mounts'), 'no disk')
+        contains(s.run('ls /'), 'disk/')
+        contains(s.run('head -n 1 /etc/services.conf'), '#')
+        equal(s.run('readlink /bin/ls'), 'tools')
+        contains(s.run('stat /bin/../bin/tools'), 'file')
+        contains(s.run('explain MissingRight'), 'lacks a right')
+        contains(s.run('explain 15'), 'NotFound')
+        contains(s.run('overreach'), 'lacks a right')
+        explained = s.run('explain last')
+        for wanted in ('system_power', 'kernel_control', 'power', 'services.conf'):
+            contains(explained, wanted)
+        contains(s.run('mem'), 'free')
+        contains(s.run('uptime'), 'up 0:')
+        contains(s.run('irq'), 'count')
+        contains(s.run('log'), 'took over')
+        equal(s.run('false'), '')
+        contains(s.run('status'), '1')
+        contains(s.run(f'caps {s.pid("shell")}'), 'notification')
+
+
+@cases(block_bytes=[1024, 2048, 4096])
+def test_files_agree_with_the_host(block_bytes):
+    sums = content()[1]
+    with Session(disk=image(block_bytes)) as s:
+        s.start()
+        for name, wanted in sums.items():
+            equal(s.run(f'sha256sum /disk/{name}', 120), f'{wanted}  /disk/{name}')
+        equal(s.run('cat /disk/a.txt'), 'hello from a disk')
+        equal(s.run('cat /disk/absolute'), 'hello from a disk')
+        contains(s.run('sha256sum /disk/link'), sums['deep/er/and/deeper/leaf'])
+        contains(s.run('cat /disk/loop'), 'too many symbolic links')
+        equal(s.run('cat /disk/dangling'), 'cat: /disk/dangling: not found')
+        equal(s.run('cat /disk/../etc/../disk/deep/../a.txt'), 'hello from a disk')
+        equal(s.run('cat /disk/a.txt/'), 'cat: /disk/a.txt/: not a directory')
+        names = set(re.findall(r'file-with-a-rather-long-name-\d{5}', s.run('ls /disk/many')))
+        equal(len(names), 700)
+        contains(s.run('stat /disk/holes'), '9000000')
+        contains(s.run('ls -l /disk'), 'link -> deep/er/and/deeper/leaf')
+        contains(s.run('mounts'), f'disk{block_bytes}')
+
+
+def test_unusable_disks_are_refused():
+    for path, why in ((damaged('magic.img', 1024 + 56, b'\0\0'), 'bad magic'),
+                      (damaged('extents.img', 1024 + 96, b'\x42\0\0\0'), 'extents'),
+                      (damaged('huge.img', 1024 + 4, b'\xff\xff\xff\x7f'), 'blocks')):
+        with Session(disk=path) as s:
+            s.start()
+            contains(s.run('ls /disk'), why)
+            contains(s.run('mounts'), why)
+            contains(s.run('log'), why)
+            contains(s.run('ls /'), 'disk/')
+            equal(s.service('ext2')['state'], 'ready')
+
+
+def test_a_crash_is_alone():
+    with Session() as s:
+        s.start()
+        before = {line.split()[0]: line.split()[2:4] for line in s.run('services').splitlines()[1:] if line.strip()}
+        for how, report in (('divide', 'division error'), ('wild', 'bad write'), ('null', 'bad write'), ('stack', 'bad write'),
+                            ('execute', 'not code'), ('kernel', 'bad write'), ('illegal', 'illegal instruction'),
+                            ('privileged', 'protection')):
+            out = s.run(f'run /bin/crash {how}')
+            contains(s.run('status'), 'died')
+            lines = [line for line in s.run('log').splitlines() if 'crash: crash' in line]
+            contains(lines[-1], report)
+            check('survived' not in out, how)
+        after = {line.split()[0]: line.split()[2:4] for line in s.run('services').splitlines()[1:] if line.strip()}
+        equal(after, before)
+
+
+def test_jobs():
+    with Session() as s:
+        s.start()
+        pid = re.search(r'\[1\] (\d+)', s.run('crash spin &')).group(1)
+        contains(s.run('jobs'), 'crash spin')
+        contains(s.run(f'kill {pid}'), '[1] killed')
+        check('spin' not in s.run('jobs'), 'the job is still there')
+        s.run('sleep 1 &')
+        contains(s.run('wait'), '[1] done')
+        # Ctrl-C ends what runs in the foreground.
+        s.send('sleep 1000')
+        s.expect(r'sleep 1000\n')
+        s.process.stdin.write(b'\x03')
+        s.process.stdin.flush()
+        s.expect(PROMPT)
+        contains(s.run('status'), 'interrupted')
+        contains(s.run('kill 99999'), 'kill: 99999: no such process')
+        contains(s.run('kill x'), 'not a process number')
+
+
+@cases(victim=['vfs', 'initfs', 'ext2', 'virtio-blk', 'devmgr', 'console', 'log'])
+def test_a_killed_service_comes_back(victim):
+    wanted = content()[1]['big.bin']
+    with Session(disk=image(4096)) as s:
+        s.start()
+        s.run('sha256sum /disk/big.bin &')
+        s.run(f'kill {s.pid(victim)}')
+        s.run('wait', 120)
+        contains(s.text, wanted)
+        equal(s.run('cat /disk/a.txt'), 'hello from a disk')
+        equal(s.service(victim)['restarts'], '1')
+        contains(s.run('sha256sum /disk/mid.bin'), content()[1]['mid.bin'])
+
+
+def test_the_shell_and_the_manager_come_back():
+    with Session() as s:
+        s.start()
+        s.send(f'kill {s.pid("shell")}')
+        s.expect(r'kill \d+\n')
+        s.expect(PROMPT)
+        equal(s.service('shell')['restarts'], '1')
+        s.run(f'kill {s.pid("manager")}')
+        contains(s.run('services'), 'restarts')
+        equal(s.run('echo alive'), 'alive')
+
+
+def test_line_editing():
+    with Session() as s:
+        s.start()
+
+        def type_keys(keys):
+            s.process.stdin.write(keys.encode())
+            s.process.stdin.flush()
+
+        type_keys('ech\tx\x7fabc\x01\x05\r')  # completion, backspace, start and end of line
+        s.expect(r'^abc\n')
+        s.expect(PROMPT)
+        type_keys('cat /et\tser\t | \x15ls /et\t\r')  # Ctrl-U; paths
+        s.expect(r'^services.conf\n')
+        s.expect(PROMPT)
+        type_keys('\x1b[A\x1b[A\r')  # history
+        s.expect(r'^abc\n')
+        s.expect(PROMPT)
+        type_keys('nonsense\x03')
+        s.expect(PROMPT)
+        equal(s.run('echo fine'), 'fine')
+
+
+def test_poweroff():
+    with Session() as s:
+        s.start()
+        s.send('poweroff')
+        s.wait_exit()
