@@ -18,7 +18,8 @@ class CapTest : public ::testing::Test {
   }
   CapIndex notification(Thread& t) { return k.give(t, *MUST(Notification::create(k.cpu(), k.root()))); }
   CallResult derive(Thread& t, CapIndex parent, Rights rights = kAll, u64 scope = 0) {
-    return k.call(t, Call::cap_derive, parent, {u64(rights & CapSlot::rights(MUST(t.process->caps.find(parent))->load())), scope});
+    return k.call(t, Call::cap_derive, parent,
+                  {u64(rights & CapSlot::rights(MUST(t.process->caps.find(parent))->load())), scope});
   }
   bool live(Thread& t, CapIndex index) { return t.process->caps.find(index).has_value(); }
 
@@ -156,7 +157,9 @@ TEST_F(CapTest, ABadgeIsSetOnceAndWithTheRight) {
 constexpr u64 range(u64 first, u64 count) { return first | count << 32; }
 
 TEST(Scope, MemoryNarrowsRelativeToTheParent) {
-  const auto narrow = [](u64 parent, u64 wanted) { return narrow_scope(ObjectKind::memory, Rights{0}, parent, wanted); };
+  const auto narrow = [](u64 parent, u64 wanted) {
+    return narrow_scope(ObjectKind::memory, Rights{0}, parent, wanted);
+  };
   EXPECT_EQ(*narrow(0, range(2, 8)), range(2, 8));
   EXPECT_EQ(*narrow(range(2, 8), range(1, 7)), range(3, 7));
   EXPECT_EQ(*narrow(range(2, 8), 0), range(2, 8));

@@ -36,8 +36,8 @@ bool release_slot_node(Cpu& cpu, CapNode& node);
 Result<void> begin_revoke(Cpu& cpu, CapNode& root);
 bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves);
 void end_revoke(Cpu& cpu, CapNode& root);
-// Goes on with the revocation of which the node is the root, if there is one: whoever takes such a capability out of its
-// slot finishes it before. True when there is none (any more).
+// Goes on with the revocation of which the node is the root, if there is one: whoever takes such a capability out of
+// its slot finishes it before. True when there is none (any more).
 bool finish_revoke(Cpu& cpu, CapNode& root, u32 leaves);
 
 // How many generations `node` is from its root, and the process that holds its nearest living ancestor (0: the kernel).

@@ -47,7 +47,8 @@ i64 Scheduler::check() const {
     if ((heads_[level] != nullptr) != ((ready_ >> level & 1) != 0)) return -1;
     const Thread* previous = nullptr;
     for (const Thread* t = heads_[level]; t != nullptr; t = t->ready_link.next) {
-      if (t->status() != ThreadStatus::ready || t->ready_link.previous != previous || t->ready_link.level != level) return -1;
+      if (t->status() != ThreadStatus::ready || t->ready_link.previous != previous || t->ready_link.level != level)
+        return -1;
       previous = t;
       ++count;
     }

@@ -158,7 +158,8 @@ TEST_F(CoreTest, AThreadThatNobodyCanStartGoesWithItsCapability) {
   for (u32 i = 0; i < 16; ++i) {  // the second thread's
     u32 cursor = 0;
     for (CapSlot* s = nullptr; (s = a.process->caps.next(&cursor)) != nullptr; ++cursor) {
-      if (CapSlot::kind(s->load()) == ObjectKind::thread) (void)a.process->caps.remove(k.cpu(), a.process->caps.index_of(cursor, *s));
+      if (CapSlot::kind(s->load()) == ObjectKind::thread)
+        (void)a.process->caps.remove(k.cpu(), a.process->caps.index_of(cursor, *s));
     }
   }
   k.settle();
@@ -370,11 +371,11 @@ class WordTest : public CoreTest {
   WordTest() {
     auto memory = MUST(MemoryObject::create_anonymous(k.cpu(), k.root(), 2));
     for (Thread* t : {&a, &b}) {
-      at[t == &b] = MUST(t->process->space()->map(k.cpu(), {.memory = *memory,
-                                                            .pages = 2,
-                                                            .prot = Protection::read_write,
-                                                            .max = Protection::read_write}))
-                        .value;
+      at[t == &b] =
+          MUST(t->process->space()->map(
+                   k.cpu(),
+                   {.memory = *memory, .pages = 2, .prot = Protection::read_write, .max = Protection::read_write}))
+              .value;
     }
     MUST(a.process->space()->populate(k.cpu(), VirtAddr(at[0]), kPageSize));
     word = static_cast<u32*>(phys_to_virt(MUST(memory->page(k.cpu(), 0, Access::write))));

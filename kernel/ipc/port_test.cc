@@ -32,7 +32,8 @@ class PortTest : public ::testing::TestWithParam<bool> {
   CapIndex server_port;
   CapIndex client_port;
 };
-INSTANTIATE_TEST_SUITE_P(Paths, PortTest, ::testing::Bool(), [](const auto& info) { return info.param ? "fast" : "slow"; });
+INSTANTIATE_TEST_SUITE_P(Paths, PortTest, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "fast" : "slow"; });
 
 TEST_P(PortTest, CallToWaitingServerDeliversWordsAndBadge) {
   connect();
@@ -193,7 +194,8 @@ class NestedTest : public PortTest {
   CapIndex third_port;
   CapIndex second_port;
 };
-INSTANTIATE_TEST_SUITE_P(Paths, NestedTest, ::testing::Bool(), [](const auto& info) { return info.param ? "fast" : "slow"; });
+INSTANTIATE_TEST_SUITE_P(Paths, NestedTest, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "fast" : "slow"; });
 
 TEST_P(NestedTest, RepliesUnwindDonation) {
   nest();
@@ -461,7 +463,8 @@ class FaultTest : public PortTest {
     enter_page_fault(k.cpu(), address, 2);
   }
 };
-INSTANTIATE_TEST_SUITE_P(Paths, FaultTest, ::testing::Bool(), [](const auto& info) { return info.param ? "fast" : "slow"; });
+INSTANTIATE_TEST_SUITE_P(Paths, FaultTest, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "fast" : "slow"; });
 
 TEST_P(FaultTest, GoesToTheHandlerAndResumes) {
   handle();
@@ -489,7 +492,8 @@ TEST_P(FaultTest, IsKilledByTheAnswerOrItsAbsence) {
     k.make_current(victim);
     enter_exception(k.cpu(), FaultKind::divide, 0);
     EXPECT_EQ(receive(server, server_port).word[0], u64(FaultKind::divide));
-    EXPECT_TRUE(k.call(server, Call::reply_receive, server_port, {words == 0 ? 1u : 0u}, Descriptor::make(words)).waits);
+    EXPECT_TRUE(
+        k.call(server, Call::reply_receive, server_port, {words == 0 ? 1u : 0u}, Descriptor::make(words)).waits);
     k.settle();
     EXPECT_EQ(victim.status(), ThreadStatus::dead);
     EXPECT_EQ(victim.process->state(), ProcessState::dead);

@@ -82,7 +82,8 @@ class CallScript {
           CapSlot* slot = processes[0]->caps.next(&cursor);
           if (slot == nullptr) break;
           const ObjectKind kind = CapSlot::kind(slot->load());
-          const bool all = i == 1 || kind == ObjectKind::port || kind == ObjectKind::memory || kind == ObjectKind::group;
+          const bool all =
+              i == 1 || kind == ObjectKind::port || kind == ObjectKind::memory || kind == ObjectKind::group;
           if (all) MUST(p.caps.insert_child(k.cpu(), *slot, CapSlot::rights(slot->load()), 0));
           ++cursor;
         }
@@ -115,7 +116,8 @@ class CallScript {
     Machine& m = k_->machine();
     for (Process* p = m.next_process(k_->cpu(), 0); p != nullptr; p = m.next_process(k_->cpu(), p->id())) {
       if (!p->alive()) continue;
-      for (Thread* t = p->next_thread(k_->cpu(), nullptr); t != nullptr && count < 32; t = p->next_thread(k_->cpu(), t)) {
+      for (Thread* t = p->next_thread(k_->cpu(), nullptr); t != nullptr && count < 32;
+           t = p->next_thread(k_->cpu(), t)) {
         if (TestKernel::runnable(*t)) found[count++] = t;
       }
     }
@@ -144,11 +146,43 @@ class CallScript {
     return chosen;
   }
   u64 number() {
-    static constexpr u64 kEdges[] = {0,      1,          2,      3,          4,          7,          8,       15,
-                                     16,     17,         31,     63,         64,         65,         127,     200,
-                                     201,    448,        449,    480,        511,        512,        0xfff,   0x1000,
-                                     0xffff, 0x10000,    100'000, 0x7fff'ffff, 0xffff'ffff, u64{1} << 32, u64{5} << 32,
-                                     u64{1} << 32 | 2, ~u64{0} << 32, u64{1} << 47, u64{1} << 63, ~u64{0} - 1, ~u64{0}};
+    static constexpr u64 kEdges[] = {0,
+                                     1,
+                                     2,
+                                     3,
+                                     4,
+                                     7,
+                                     8,
+                                     15,
+                                     16,
+                                     17,
+                                     31,
+                                     63,
+                                     64,
+                                     65,
+                                     127,
+                                     200,
+                                     201,
+                                     448,
+                                     449,
+                                     480,
+                                     511,
+                                     512,
+                                     0xfff,
+                                     0x1000,
+                                     0xffff,
+                                     0x10000,
+                                     100'000,
+                                     0x7fff'ffff,
+                                     0xffff'ffff,
+                                     u64{1} << 32,
+                                     u64{5} << 32,
+                                     u64{1} << 32 | 2,
+                                     ~u64{0} << 32,
+                                     u64{1} << 47,
+                                     u64{1} << 63,
+                                     ~u64{0} - 1,
+                                     ~u64{0}};
     const u8 b = byte();
     if (b < 64) return b;
     if (b < 128) return kEdges[b % std::size(kEdges)];
@@ -186,7 +220,8 @@ class CallScript {
     const u32 caps = shape < 110 ? 0 : shape > 250 ? 7 : 1 + shape % 4;
     u64 d = Descriptor::make(words, caps, shape >> 3 & 15);
     MessagePage& page = *t.message_page;
-    for (u32 i = 0; i < caps && i < kMaxMessageCaps; ++i) page.capabilities[i] = choose_capability(*t.process, kinds_[byte() % 4]);
+    for (u32 i = 0; i < caps && i < kMaxMessageCaps; ++i)
+      page.capabilities[i] = choose_capability(*t.process, kinds_[byte() % 4]);
     if ((shape & 1) != 0) {
       d |= Descriptor::kDeadline;
       page.deadline = time();
@@ -205,8 +240,8 @@ class CallScript {
     u64 words[kRegisterWords] = {};
     u64 target = 0;
     const Call number_of_call = Call(call.number);
-    const bool any = number_of_call >= Call::cap_derive && number_of_call <= Call::cap_info &&
-                     number_of_call != Call::cap_grant;
+    const bool any =
+        number_of_call >= Call::cap_derive && number_of_call <= Call::cap_info && number_of_call != Call::cap_grant;
     // These end scripts early; they come up often enough.
     if ((number_of_call == Call::process_kill || number_of_call == Call::thread_exit) && byte() < 230) return;
     if (call.object != ObjectKind::none || any) {
@@ -235,14 +270,18 @@ class CallScript {
   u64 argument(Thread& t, const FuzzCall& call, u32 i, u64* descriptor) {
     Process& p = *t.process;
     switch (call.args[i]) {
-      case FuzzArg::none: return 0;
+      case FuzzArg::none:
+        return 0;
       case FuzzArg::number:
         if (i == 0 && call.number == u8(Call::space_map)) return choose_capability(p, ObjectKind::memory);
-        if (i == 0 && call.number == u8(Call::cap_grant)) return choose_capability(p, kinds_[byte() % std::size(kinds_)]);
-        if (call.number >= u8(Call::space_map) && call.number <= u8(Call::space_protect) && byte() < 128) return address(p);
+        if (i == 0 && call.number == u8(Call::cap_grant))
+          return choose_capability(p, kinds_[byte() % std::size(kinds_)]);
+        if (call.number >= u8(Call::space_map) && call.number <= u8(Call::space_protect) && byte() < 128)
+          return address(p);
         if (i < 2 && (call.number == u8(Call::cap_derive) || call.number == u8(Call::cap_grant)) && byte() < 200) {
           if (call.number == u8(Call::cap_derive) && i == 1) return 0;
-          CapSlot* slot = p.caps.find(CapIndex(t.state.rdi)).has_value() ? MUST(p.caps.find(CapIndex(t.state.rdi))) : nullptr;
+          CapSlot* slot =
+              p.caps.find(CapIndex(t.state.rdi)).has_value() ? MUST(p.caps.find(CapIndex(t.state.rdi))) : nullptr;
           return slot != nullptr ? CapSlot::rights(slot->load()) & ~u64{byte() & 1u} : 0xffu;
         }
         if (call.number == u8(Call::space_map) && i < 3) return byte() % 20u;
@@ -252,17 +291,23 @@ class CallScript {
         if (call.number == u8(Call::thread_create) || call.number == u8(Call::thread_set_level)) return byte() % 66u;
         if (call.number == u8(Call::log_write)) return byte() % 4u;
         return number();
-      case FuzzArg::address: return address(p);
-      case FuzzArg::time: return time();
-      case FuzzArg::flags: return byte() & (call.number == u8(Call::memory_create) ? 3u : 31u);
+      case FuzzArg::address:
+        return address(p);
+      case FuzzArg::time:
+        return time();
+      case FuzzArg::flags:
+        return byte() & (call.number == u8(Call::memory_create) ? 3u : 31u);
       case FuzzArg::capability:
-        return choose_capability(p, call.object == ObjectKind::port           ? ObjectKind::notification
-                                    : call.number == u8(Call::process_set_handler) ? ObjectKind::port
-                                    : call.number == u8(Call::dma_map)             ? ObjectKind::memory
-                                    : call.number == u8(Call::dma_create) || call.object == ObjectKind::interrupt_control
-                                        ? ObjectKind::group
-                                        : ObjectKind::notification);
-      case FuzzArg::message: *descriptor = message(t); return byte() & 3u;
+        return choose_capability(p,
+                                 call.object == ObjectKind::port                ? ObjectKind::notification
+                                 : call.number == u8(Call::process_set_handler) ? ObjectKind::port
+                                 : call.number == u8(Call::dma_map)             ? ObjectKind::memory
+                                 : call.number == u8(Call::dma_create) || call.object == ObjectKind::interrupt_control
+                                     ? ObjectKind::group
+                                     : ObjectKind::notification);
+      case FuzzArg::message:
+        *descriptor = message(t);
+        return byte() & 3u;
     }
     return 0;
   }
@@ -295,9 +340,9 @@ class CallScript {
     k_->settle();
   }
 
-  static constexpr ObjectKind kinds_[] = {ObjectKind::port,    ObjectKind::memory, ObjectKind::notification,
-                                          ObjectKind::reply,   ObjectKind::thread, ObjectKind::process,
-                                          ObjectKind::group,   ObjectKind::timer,  ObjectKind::interrupt,
+  static constexpr ObjectKind kinds_[] = {ObjectKind::port,     ObjectKind::memory,    ObjectKind::notification,
+                                          ObjectKind::reply,    ObjectKind::thread,    ObjectKind::process,
+                                          ObjectKind::group,    ObjectKind::timer,     ObjectKind::interrupt,
                                           ObjectKind::io_ports, ObjectKind::dma_domain};
 
   std::span<const u8> bytes_;

@@ -7,7 +7,8 @@ namespace keel::testing {
 namespace {
 
 TEST(CallScript, RandomSequencesBreakNothingAndGiveEverythingBack) {
-  const u64 scripts = std::getenv("KEEL_SCRIPTS") != nullptr ? std::strtoull(std::getenv("KEEL_SCRIPTS"), nullptr, 0) : 60;
+  const u64 scripts =
+      std::getenv("KEEL_SCRIPTS") != nullptr ? std::strtoull(std::getenv("KEEL_SCRIPTS"), nullptr, 0) : 60;
   const u64 only = std::getenv("KEEL_ONLY") != nullptr ? std::strtoull(std::getenv("KEEL_ONLY"), nullptr, 0) : 0;
   for (u64 i = 0; i < scripts; ++i) {
     const u64 seed = only != 0 ? only : test_seed() * 1'000'003 + i;

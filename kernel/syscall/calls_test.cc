@@ -226,13 +226,15 @@ TEST_F(SweepTest, MappingGivesEverythingBack) {
   const CapIndex space = of(ObjectKind::address_space);
   const CapIndex memory = of(ObjectKind::memory);
   u64 at = 0;
-  EXPECT_GE(sweep_allocation_failures(k.ram(),
-                                      [&] {
-                                        auto r = k.call(t, Call::space_map, space, {memory.value, 0, 4, 3});
-                                        if (r.ok()) EXPECT_TRUE(k.call(t, Call::space_unmap, space, {r.word[0], 4 * kPageSize}).ok());
-                                        return r.status;
-                                      }),
-            1u);
+  EXPECT_GE(
+      sweep_allocation_failures(k.ram(),
+                                [&] {
+                                  auto r = k.call(t, Call::space_map, space, {memory.value, 0, 4, 3});
+                                  if (r.ok())
+                                    EXPECT_TRUE(k.call(t, Call::space_unmap, space, {r.word[0], 4 * kPageSize}).ok());
+                                  return r.status;
+                                }),
+      1u);
   at = k.call(t, Call::space_map, space, {memory.value, 0, 4, 3}).word[0];
   EXPECT_GE(sweep_allocation_failures(k.ram(),
                                       [&] {
@@ -319,7 +321,8 @@ TEST_F(SweepTest, QuotaIsAskedForAndGivenBack) {
   auto limited = MUST(ResourceGroup::create(k.cpu(), k.root()));
   CapIndex poor = k.give(t, *limited);
   EXPECT_TRUE(k.call(t, Call::group_set_limits, poor, {0, 0}).ok());
-  for (Call call : {Call::process_create, Call::port_create, Call::reply_create, Call::notification_create, Call::group_create}) {
+  for (Call call :
+       {Call::process_create, Call::port_create, Call::reply_create, Call::notification_create, Call::group_create}) {
     EXPECT_TRUE(k.call(t, call, poor).is(Status::quota_exceeded)) << u32(call);
   }
   EXPECT_TRUE(k.call(t, Call::memory_create, poor, {1, 0}).is(Status::quota_exceeded));

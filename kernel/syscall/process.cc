@@ -88,7 +88,8 @@ Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
 }
 
 Result<void> process_set_limits(CallContext& c, Process& process, u64 top_level, u64 capabilities) {
-  if (top_level > c.process().top_level || capabilities == 0 || capabilities > CapSpace::kMaxSlots) return Status::invalid_argument;
+  if (top_level > c.process().top_level || capabilities == 0 || capabilities > CapSpace::kMaxSlots)
+    return Status::invalid_argument;
   process.top_level = u32(top_level);
   process.caps.set_limit(u32(capabilities));
   return {};

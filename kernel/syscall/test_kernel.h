@@ -100,8 +100,8 @@ class TestKernel {
 
   // --- Calls
 
-  // Puts the call into the thread's registers and enters the kernel with it. A call that is to be restarted is run again
-  // until it is not, as user mode would.
+  // Puts the call into the thread's registers and enters the kernel with it. A call that is to be restarted is run
+  // again until it is not, as user mode would.
   CallResult call(Thread& t, Call call, CapIndex cap = kNoCapability, std::initializer_list<u64> words = {},
                   u64 descriptor = 0) {
     set_call(t, u64(call) | descriptor, cap.value, words);
@@ -253,7 +253,8 @@ class TestKernel {
     if (t.status() == ThreadStatus::running && cpu().current != &t) fail("a thread runs that is not current");
     if (t.callee != nullptr && t.callee->caller != &t) fail("caller and callee do not agree");
     if (t.caller != nullptr && t.caller->callee != &t) fail("callee and caller do not agree");
-    if ((t.callee != nullptr || t.reply_object != nullptr) && !t.waits_for(WaitKind::reply)) fail("a caller does not wait");
+    if ((t.callee != nullptr || t.reply_object != nullptr) && !t.waits_for(WaitKind::reply))
+      fail("a caller does not wait");
     if (t.waits_for(WaitKind::reply) && t.process->alive() && t.callee == nullptr && t.reply_object == nullptr) {
       fail("a thread waits for a reply from nobody");
     }
