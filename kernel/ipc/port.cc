@@ -161,8 +161,12 @@ void Port::receiver_left(Thread& thread) {
 }
 
 Thread* Port::receiver() {
-  if (receiver_ == nullptr) receiver_ = more_receivers_.pop_front();
-  return receiver_;
+  for (;;) {
+    if (receiver_ == nullptr) receiver_ = more_receivers_.pop_front();
+    if (receiver_ == nullptr || receiver_->process->alive()) return receiver_;
+    // Its process is going: what comes waits for the successor.
+    receiver_->abort_wait(*receiver_->cpu, Status::cancelled);
+  }
 }
 
 void Port::caller_left(Thread& thread) {

@@ -427,6 +427,19 @@ TEST_P(PortTest, ACallToAReceiverThatDiesIsAnsweredPeerDied) {
   EXPECT_TRUE(k.result(client).is(Status::peer_died));
 }
 
+TEST_P(PortTest, ACallWaitsForTheSuccessorOfAReceiverThatIsGoing) {
+  connect();
+  Thread& keeper = k.make_thread();
+  CapIndex kept = k.copy(server, server_port, keeper, all_rights(ObjectKind::port));
+  EXPECT_TRUE(receive(server, server_port).waits);
+  k.page(client).capabilities[0] = k.give(client, *MUST(Notification::create(k.cpu(), k.root()))).value;
+  server.process->kill(k.cpu(), 0);  // and its threads are still there
+  EXPECT_TRUE(k.call(client, Call::call, client_port, {6}, Descriptor::make(1, 1)).waits);
+  EXPECT_TRUE(client.waits_for(WaitKind::send));
+  k.settle();
+  EXPECT_EQ(receive(keeper, kept).word[0], 6u);
+}
+
 TEST_P(PortTest, ASuspendedServerTakesTheMessageAndWaitsToBeResumed) {
   connect();
   EXPECT_TRUE(receive(server, server_port).waits);

@@ -388,7 +388,7 @@ TEST_F(AddressSpaceTest, RevocationUnmapsWhateverTheOwnerDoesMeanwhile) {
   }
 }
 
-TEST_F(AddressSpaceTest, SpaceOutlivesARegionThatARevokerHolds) {
+TEST_F(AddressSpaceTest, SpaceThatEndsFinishesWhatARevokerHasBegun) {
   const auto before = m.baseline();
   auto space = make_space();
   auto object = anonymous(500);
@@ -399,7 +399,7 @@ TEST_F(AddressSpaceTest, SpaceOutlivesARegionThatARevokerHolds) {
   MUST(begin_revoke(cpu, parent));
   EXPECT_FALSE(revoke_step(cpu, parent, 1));
   space.reset();
-  EXPECT_FALSE(cpu.work.run(cpu, 50));  // waits for the revoker
+  EXPECT_TRUE(cpu.work.run(cpu, 50));  // does not wait for a revoker that may never come back
   while (!revoke_step(cpu, parent, 4)) {
   }
   end_revoke(cpu, parent);

@@ -26,7 +26,7 @@ import qemu
 LONG = bool(os.environ.get('KEEL_LONG'))
 PROFILE = os.environ.get('PROFILE') or 'standard'
 ESCAPES = re.compile(r'\x1bc|\x1b\[[0-9;?=]*[A-Za-z]')
-TAP = re.compile(r'^(ok|not ok) \d+ - (.*)$', re.M)
+TAP = re.compile(r'^(?:\[ *\d+\.\d+\] )?(ok|not ok) \d+ - (.*)$', re.M)
 # What the guests of the current test printed in TAP form and what to show when it fails; one test runs per thread.
 current = threading.local()
 

@@ -22,7 +22,8 @@ class Session(Guest):
     def run(self, line, timeout=60):
         """Runs a command; what it printed."""
         self.send(line)
-        self.expect(re.escape(line[-8:]) + r'\n', timeout)  # a long line wraps
+        # A long line wraps, and output of others may come between the letters.
+        self.expect('(?s)' + '.*?'.join(re.escape(letter) for letter in line[-8:]) + r'\n', timeout)
         start = self.seen
         self.expect(PROMPT, timeout)
         return self.text[start:self.seen].rsplit('keel> ', 1)[0].strip('\n')

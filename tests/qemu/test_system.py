@@ -1,0 +1,10 @@
+"""The system calls on the machine itself: tests/system/abi runs as the first process and prints a result a line."""
+from keel_qemu import Guest, cases
+import qemu
+
+
+@cases(machine=['q35', 'microvm'], smp=[1, 4])
+def test_abi(machine, smp):
+    with Guest(machine=machine, smp=smp, initrd=qemu.build_dir() / 'abi.img') as guest:
+        guest.expect(r'abi: 0 of \d+ failed\n')
+        guest.expect_success()
