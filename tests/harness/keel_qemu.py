@@ -114,6 +114,24 @@ class Guest:
                     raise GuestFailure(f'no {pattern!r}')
                 self.changed.wait(left)
 
+    def expect_letters(self, letters, timeout=120):
+        """Waits for these characters in this order, with anything in between: an echo that other output came into."""
+        end = min(self.deadline, time.monotonic() + timeout)
+        with self.changed:
+            while True:
+                at = self.seen
+                for letter in letters:
+                    at = self.text.find(letter, at) + 1
+                    if at == 0:
+                        break
+                else:
+                    self.seen = at
+                    return
+                left = end - time.monotonic()
+                if self.ended or left <= 0:
+                    raise GuestFailure(f'no {letters!r}')
+                self.changed.wait(left)
+
     def send(self, line):
         self.process.stdin.write(line.encode() + b'\r')
         self.process.stdin.flush()

@@ -24,7 +24,7 @@ class Session(Guest):
         """Runs a command; what it printed."""
         self.send(line)
         # A long line wraps, and output of others may come between the letters.
-        self.expect('(?s)' + '.*?'.join(re.escape(letter) for letter in line[-8:]) + r'\n', timeout)
+        self.expect_letters(line[-8:] + '\n', timeout)
         start = self.seen
         self.expect(PROMPT, timeout)
         return self.text[start:self.seen].rsplit('keel> ', 1)[0].strip('\n')
