@@ -8,12 +8,11 @@
 #include <span>
 #include <string_view>
 
+#include "abi/types.h"
 #include "base/format.h"
 #include "kernel/core/thread.h"
 
 namespace keel {
-
-enum class LogLevel : u8 { error = 0, warning = 1, info = 2, debug = 3 };
 
 struct LogRecord {
   static constexpr u32 kMaxText = 240;
@@ -47,7 +46,8 @@ class Log {
   WaitQueue waiters_;
 };
 
-// Formats and writes a record of the kernel's own.
+// Formats and writes a record of the kernel's own. There `info` counts as a notice: what the kernel has to say is
+// shown.
 void log_text(Cpu& cpu, LogLevel level, std::string_view text);
 template <class... A>
 void log_format(Cpu& cpu, LogLevel level, format_detail::FormatString<std::type_identity_t<A>...> fmt,

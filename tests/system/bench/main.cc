@@ -1,6 +1,6 @@
 // Kernel primitives, in instructions: run under `-icount shift=0,sleep=off`, where the time stamp counter counts them.
 // Each line of output is `bench NAME VALUE`: the median of many samples, what the sampling itself costs taken off.
-// The method is that of PEERS.md; tools/bench compares with the peers and goals.
+// tools/bench compares with the peers and goals.
 #include <algorithm>
 #include <array>
 #include <cstring>
