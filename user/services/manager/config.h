@@ -9,7 +9,7 @@
 //   uses = time, block               ports it may call
 //   capabilities = kernel-log, io-ports:0x3f8-0x3ff
 //                                    irq-control io-ports:A[-B] kernel-log time random physical-memory acpi reboot
-//                                    kernel-info kernel-console initrd
+//                                    kernel-info kernel-trace kernel-console initrd
 //   match = pci:1af4:1042, pci-class:01:00       drivers only: devices it is started for (hexadecimal)
 //   restart = on-failure             always on-failure never
 //   backoff = 10ms..5s               wait before a restart: the first time .. at most; us ms s m
@@ -70,6 +70,7 @@ enum class CapabilityKind : u8 {
   acpi,
   reboot,
   kernel_info,
+  kernel_trace,
   kernel_console,
   initrd
 };
