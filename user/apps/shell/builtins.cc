@@ -367,6 +367,8 @@ u64 uptime(Shell& shell, Words words) {
 
 // ---- trace ---------------------------------------------------------------------------------------------------------
 
+constexpr u8 kLastPlainCall = 3;  // calls up to here never wait
+
 struct Traced {
   u64 cpu;
   TraceRecord record;
@@ -423,8 +425,10 @@ u64 trace(Shell& shell, Words words) {
     out.print("{} {} {} {} {} ", t.cpu, ns_of_counter(r.tsc), trace_event_name(r.event), r.process, r.thread);
     if (r.event == TraceEvent::call) {
       const char* name = call_name(r.code);
-      out.print("{} {} {:#x}\n", name == nullptr ? "unknown" : name, status_name(static_cast<Status>(r.status)),
-                r.data);
+      // A call that waits leaves its own number where its status will be.
+      const bool waits = r.status == r.code && r.code > kLastPlainCall;
+      out.print("{} {} {:#x}\n", name == nullptr ? "unknown" : name,
+                waits ? "waits" : status_name(static_cast<Status>(r.status)), r.data);
     } else {
       out.print("{} {:#x}\n", r.code, r.data);
     }
