@@ -1,6 +1,7 @@
 """The session that README.md shows, `make demo`, is what the system does."""
 import importlib.machinery
 import importlib.util
+import subprocess
 
 from keel_qemu import GuestFailure, qemu
 
@@ -28,3 +29,9 @@ def test_readme_shows_the_session():
     module = demo()
     if module.readme_text(module.TRANSCRIPT.read_text()) not in module.README.read_text():
         raise GuestFailure('README.md does not contain docs/demo.txt; tools/demo --fast --write puts it there')
+
+
+def test_readme_shows_make_help():
+    shown = subprocess.run(['make', '-s', 'help'], cwd=qemu.ROOT, capture_output=True, text=True, check=True).stdout
+    if f'```\n{shown}```' not in demo().README.read_text():
+        raise GuestFailure('README.md does not contain what `make help` prints')
