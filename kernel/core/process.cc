@@ -54,7 +54,11 @@ void Process::kill(Cpu& cpu, u64 status) {
   state_ = ProcessState::exiting;
   exit_status_ = status;
   add_ref();  // the teardown's
-  // The threads stop now, those beyond the first few in steps: what is not stopped yet is stopped when it is picked.
+  {
+    // No thread of it runs from now on (I2): the fast paths look at the flags, everything else at the state.
+    LockGuard guard(cpu, lock_);
+    for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->flags |= Thread::kExiting;
+  }
   cpu.work.push(cpu, teardown_);
 }
 

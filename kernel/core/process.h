@@ -5,7 +5,9 @@
 //              I3 dead: no threads, no capabilities, no regions; everything was given back.
 // Locks        lock_ (rank process) guards threads_ and waiters_.
 // Lifetime     capabilities and threads hold references. While exiting, the work queue does.
-// Costs        exit: bounded steps on the work queue (law 3).
+// Costs        kill marks every thread, about 6 instructions each; the rest of the exit goes in bounded steps on the
+// work
+//              queue (law 3).
 // See          docs/subsystems/processes.md
 #pragma once
 

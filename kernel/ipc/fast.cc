@@ -7,6 +7,7 @@
 #include "kernel/core/cpu.h"
 #include "kernel/core/thread.h"
 #include "kernel/ipc/port.h"
+#include "kernel/object/notification.h"
 
 namespace keel {
 namespace {
@@ -29,10 +30,13 @@ namespace {
   if ((slot.header.load(kRelaxed) ^ index) >> 32 != 0) return false;  // same CPU: nobody clears it meanwhile
   return (u32(index) & kUnused) == 0;
 }
-// Whether a live slot is a port with these rights; a free slot is none.
-[[gnu::always_inline]] inline bool is_port(const CapSlot& slot, Rights needed) {
-  const u32 wanted = u32(ObjectKind::port) | u32{needed} << 16;
+// Whether a live slot is of this kind with these rights; a free slot is of none.
+[[gnu::always_inline]] inline bool is_kind(const CapSlot& slot, ObjectKind kind, Rights needed) {
+  const u32 wanted = u32(kind) | u32{needed} << 16;
   return (u32(slot.header.load(kRelaxed)) & (0xff | u32{needed} << 16)) == wanted;
+}
+[[gnu::always_inline]] inline bool is_port(const CapSlot& slot, Rights needed) {
+  return is_kind(slot, ObjectKind::port, needed);
 }
 
 // Copies the words of a message that are in no register. Each is read once: the sender's page may change meanwhile.
@@ -122,7 +126,6 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   if (thread == nullptr || thread->flags != 0 || server->flags != 0 || thread->cpu != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  if constexpr (Carried) carry(*server, *thread, status);
   CapSlot* slot = slot_of(*server, target);
   if (!is_live(*slot, target) || !is_port(*slot, rights::port::receive)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
@@ -135,7 +138,25 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   server = cpu->current;
   port->receiver_ = server;
   server->wait.object = port;
+  if constexpr (Carried) carry(*server, *thread, status);
   [[clang::musttail]] return commit_reply_receive(KEEL_FAST_ARGUMENTS);
+}
+
+// notification_signal when nobody waits: the bits are set and that is all. The words stay the caller's own.
+KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS) {
+  thread = cpu->current;
+  CapSlot* slot = slot_of(*thread, target);
+  if (!is_live(*slot, target) || !is_kind(*slot, ObjectKind::notification, rights::notification::signal)) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
+  auto* notification = static_cast<Notification*>(slot->object);
+  if (status >> Descriptor::kWordsShift != 0 || slot->scope != 0 || !notification->is_quiet()) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
+  notification->add_quietly(w0);
+  target = 0;
+  status = u64(Status::ok);
+  [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
 }
 
 KEEL_FAST void fast_call(KEEL_FAST_PARAMETERS) { [[clang::musttail]] return call_path<false>(KEEL_FAST_ARGUMENTS); }

@@ -440,6 +440,26 @@ TEST_P(PortTest, ACallWaitsForTheSuccessorOfAReceiverThatIsGoing) {
   EXPECT_EQ(receive(keeper, kept).word[0], 6u);
 }
 
+TEST_P(PortTest, NoThreadOfAKilledProcessRunsByACallOrAReply) {
+  connect();
+  Thread& keeper = k.make_thread();
+  (void)k.copy(server, server_port, keeper, all_rights(ObjectKind::port));
+  EXPECT_TRUE(receive(server, server_port).waits);
+  server.process->kill(k.cpu(), 0);  // its teardown has not begun
+  EXPECT_TRUE(k.call(client, Call::call, client_port).waits);
+  EXPECT_NE(k.cpu().current, &server);
+  EXPECT_TRUE(client.waits_for(WaitKind::send));
+}
+
+TEST_P(PortTest, AKilledClientDoesNotRunWhenItIsAnswered) {
+  connect();
+  EXPECT_TRUE(receive(server, server_port).waits);
+  EXPECT_TRUE(k.call(client, Call::call, client_port).waits);
+  client.process->kill(k.cpu(), 0);
+  (void)k.call(server, Call::reply_receive, server_port);
+  EXPECT_NE(k.cpu().current, &client);
+}
+
 TEST_P(PortTest, ASuspendedServerTakesTheMessageAndWaitsToBeResumed) {
   connect();
   EXPECT_TRUE(receive(server, server_port).waits);

@@ -22,6 +22,9 @@ class Notification final : public KObject {
   // Takes and clears what is set; 0 if nothing is.
   u64 take();
   u64 bits() const { return bits_; }
+  // Nobody would hear of a signal now: setting bits is all there is to do.
+  bool is_quiet() const { return waiters_.empty() && port_ == nullptr; }
+  void add_quietly(u64 bits) { bits_ |= bits; }
   // Queues the current thread. Errors: cancelled, timed_out (deadline 0).
   Result<void> wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
 

@@ -151,6 +151,8 @@ class TestKernel {
       fast_call(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else if (fast && (s.rax & 0xff) == u64(Call::reply_receive)) {
       fast_reply_receive(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
+    } else if (fast && (s.rax & 0xff) == u64(Call::notification_signal)) {
+      fast_signal(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else {
       enter_system_call(cpu());
     }

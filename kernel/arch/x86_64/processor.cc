@@ -210,6 +210,7 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
   // SAFETY: reached only through entry_system_call, which keeps to their calling convention.
   cpu.arch.dispatch[u32(Call::call)] = reinterpret_cast<void*>(fast_call);
   cpu.arch.dispatch[u32(Call::reply_receive)] = reinterpret_cast<void*>(fast_reply_receive);
+  cpu.arch.dispatch[u32(Call::notification_signal)] = reinterpret_cast<void*>(fast_signal);
   return {};
 }
 
