@@ -13,7 +13,7 @@ export PROFILE SMP MEM MACHINE DISK APPEND GDB ICOUNT
 PRESET := x86_64-$(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run debug test test-long bench doc fuzz fmt lint clean
+.PHONY: help setup build image run demo trace debug test test-long bench doc fuzz fmt lint clean
 
 help: ## list targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,7 @@ help: ## list targets and variables
 	@echo "  SMP=1          number of CPUs            MEM=256M       memory"
 	@echo "  DISK=file      disk image (raw)          APPEND='a b'   boot options"
 	@echo "  PROFILE=       dev, standard, hardened   MACHINE=       q35, microvm"
+	@echo "  CMD='a b'      what trace runs           FAST=1         demo types at once"
 	@echo "  GDB=1          wait for a debugger       ICOUNT=1       deterministic instruction counting"
 
 setup: ## install the Debian packages that are missing
@@ -29,8 +30,17 @@ setup: ## install the Debian packages that are missing
 build: setup ## build the system (PROFILE=)
 	@tools/build $(PRESET)
 
+image: build ## build, and say what to boot and how
+	@tools/image
+
 run: build ## boot in QEMU on this terminal; Ctrl-A x leaves
 	@tools/run
+
+demo: build ## a session of two minutes, typed by itself; FAST=1 types at once
+	@tools/demo $(if $(FAST),--fast)
+
+trace: build ## boot, run CMD, write what each thread did to build/trace.json (Chrome's trace format)
+	@tools/trace $(CMD)
 
 debug: build ## boot under gdb
 	@tools/run --debug

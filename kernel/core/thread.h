@@ -142,7 +142,7 @@ class Thread final : public KObject, public TimerEntry {
   void fail_caller(Cpu& cpu, Status status);
   // The client stops waiting for its callee's reply: the callee, and whoever it called in turn, go on with their own
   // contexts.
-  void leave_callee(Cpu& cpu);
+  void leave_callee();
 
   u64 consumed_ns() const;
 

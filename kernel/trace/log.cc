@@ -56,9 +56,6 @@ void Log::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {
 
 void Log::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
 
-void log_text(Cpu& cpu, LogLevel level, std::string_view text) {
-  if (level == LogLevel::info) level = LogLevel::notice;
-  cpu.machine.log.write(cpu, level, 0, text);
-}
+void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, 0, text); }
 
 }  // namespace keel

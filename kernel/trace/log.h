@@ -46,8 +46,7 @@ class Log {
   WaitQueue waiters_;
 };
 
-// Formats and writes a record of the kernel's own. There `info` counts as a notice: what the kernel has to say is
-// shown.
+// Formats and writes a record of the kernel's own.
 void log_text(Cpu& cpu, LogLevel level, std::string_view text);
 template <class... A>
 void log_format(Cpu& cpu, LogLevel level, format_detail::FormatString<std::type_identity_t<A>...> fmt,

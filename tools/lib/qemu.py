@@ -1,5 +1,6 @@
 """The QEMU command line for Keel, shared by `make run` and the tests."""
 import pathlib
+import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The guest writes this value to the debug-exit port when all is well; QEMU then exits with 2 * value + 1.
@@ -8,6 +9,14 @@ EXIT_SUCCESS = 33
 
 def build_dir(profile='standard'):
     return ROOT / 'build' / f'x86_64-{profile}'
+
+
+def sample_disk():
+    """The disk of tools/sample_disk, made when it is missing or older than that program."""
+    disk, maker = ROOT / 'build' / 'sample-disk.img', ROOT / 'tools' / 'sample_disk'
+    if not disk.exists() or disk.stat().st_mtime < maker.stat().st_mtime:
+        subprocess.run([str(maker), str(disk)], check=True)
+    return disk
 
 
 def qemu_command(*, machine='q35', smp=1, mem='256M', kernel, initrd=None, append='', disk=None, disk_readonly=False,

@@ -34,10 +34,12 @@ void map_time_page(CapIndex time) {
   if (at.has_value()) g_time = reinterpret_cast<const volatile TimePage*>(*at);
 }
 
-u64 now_ns() {
+u64 now_ns() { return g_time == nullptr ? 0 : ns_of_counter(read_counter()); }
+
+u64 ns_of_counter(u64 counter) {
   if (g_time == nullptr) return 0;
   const Scale scale = read_scale();
-  const unsigned __int128 ticks = read_counter() - scale.base;
+  const unsigned __int128 ticks = counter - scale.base;
   return scale.ns_base + static_cast<u64>(ticks * scale.multiplier >> scale.shift);
 }
 

@@ -7,6 +7,8 @@ namespace keel {
 
 // Nanoseconds since boot; 0 if the process was given no time page.
 u64 now_ns();
+// The same for a value that the processor's counter had, e.g. of a TraceRecord.
+u64 ns_of_counter(u64 counter);
 // Seconds since 1970; 0 if unknown.
 u64 wall_clock_s();
 

@@ -1,6 +1,6 @@
 // Kernel primitives, in instructions: run under `-icount shift=0,sleep=off`, where the time stamp counter counts them.
 // Each line of output is `bench NAME VALUE`: the median of many samples, what the sampling itself costs taken off.
-// tools/bench compares with the peers and goals.
+// The method is in docs/benchmarks.md; tools/bench compares with the peers and goals.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -10,6 +10,7 @@
 #include "user/runtime/capabilities.h"
 #include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
+#include "user/runtime/thread.h"
 #include "user/runtime/thread_block.h"
 
 using namespace keel;
@@ -79,7 +80,8 @@ template <u32 Words>
 asm(R"(
     .section .rodata
     .balign 64
-    .globl bench_server, bench_server_end, bench_waiter, bench_waiter_end, bench_yielder, bench_yielder_end, bench_exit, bench_exit_end
+    .globl bench_server, bench_server_end, bench_waiter, bench_waiter_end, bench_yielder, bench_yielder_end
+    .globl bench_exit, bench_exit_end, bench_signal_exit, bench_signal_exit_end
 bench_server:             # answers every call with as many words
     movq %rdi, %rbx
     movq %rsi, %rbp
@@ -111,11 +113,20 @@ bench_exit:
     syscall
     ud2
 bench_exit_end:
+    .balign 64
+bench_signal_exit:        # rdi: a notification
+    movl $1, %esi
+    movl $45, %eax
+    syscall
+    movl $12, %eax
+    syscall
+    ud2
+bench_signal_exit_end:
     .text
 )");
 extern "C" {
 [[gnu::visibility("hidden")]] extern const char bench_server[], bench_server_end[], bench_waiter[], bench_waiter_end[],
-    bench_yielder[], bench_yielder_end[], bench_exit[], bench_exit_end[];
+    bench_yielder[], bench_yielder_end[], bench_exit[], bench_exit_end[], bench_signal_exit[], bench_signal_exit_end[];
 }
 
 void need(Status status, const char* what) {
@@ -202,6 +213,72 @@ void bench_ipc_cap() {
   need(sys::process_kill(child.process, 0).status(), "kill");
 }
 
+// A thread that signals and exits, from its creation until the creator knows of the signal. It runs below its creator,
+// so that the creator waits.
+void bench_thread() {
+  CapIndex ended = need(sys::notification_create(self().group), "notification");
+  const Child code = make_child(bench_signal_exit, bench_signal_exit_end, kNormalLevel, false);
+  report("thread_create_join", median(
+                                   [&] {
+                                     CapIndex thread = sys::thread_create(self().process, kNormalLevel - 1)->thread;
+                                     (void)sys::thread_start(thread, code.entry, code.stack, ended.value, 0);
+                                     (void)sys::notification_wait(ended, kForever);
+                                     (void)sys::cap_delete(thread);
+                                   },
+                                   1000, 100));
+}
+
+// From a timer's interrupt to the first instruction of the thread that waits for it: a thread below keeps the counter's
+// value in a word, the thread that wakes up subtracts it from its own.
+void bench_interrupt() {
+  static constinit volatile u64 last = 0;
+  static constinit volatile bool stop = false;
+  struct Spinner {
+    static void run(void*) {
+      (void)sys::thread_set_level(this_thread().thread, kNormalLevel - 1);
+      while (!stop) last = rdtsc();
+    }
+  };
+  Result<Thread> spinner = Thread::create(&Spinner::run, nullptr);
+  need(spinner.status(), "thread");
+  CapIndex n = need(sys::notification_create(self().group), "notification");
+  CapIndex timer = need(sys::timer_create(self().group, n, 1), "timer_create");
+  std::vector<u64> taken;
+  for (u32 i = 0; i < 2000; ++i) {
+    u64 now = sys::system_info(find_capability("control"))->uptime_ns;
+    // Not always at the same place of the loop.
+    need(sys::timer_set(timer, Deadline(now + 100'000 + i * 7), 0).status(), "timer_set");
+    (void)sys::notification_wait(n, kForever);
+    u64 woken = rdtsc();
+    if (i >= 200) taken.push_back(woken - last);
+  }
+  stop = true;
+  (void)spinner->join();
+  std::nth_element(taken.begin(), taken.begin() + taken.size() / 2, taken.end());
+  report("irq_to_user", taken[taken.size() / 2]);
+}
+
+// Memory that one more of something costs: pages that are gone from the machine, whoever they are charged to.
+u64 free_pages() { return need(sys::system_info(find_capability("control")), "system_info").free_pages; }
+
+void bench_sizes() {
+  constexpr u32 kMany = 128;
+  CapIndex never = need(sys::notification_create(self().group), "notification");
+  const Child code = make_child(bench_waiter, bench_waiter_end, kNormalLevel, false);
+  u64 before = free_pages();
+  for (u32 i = 0; i < kMany; ++i) {  // each ran and waits
+    CapIndex thread = need(sys::thread_create(self().process, kNormalLevel + 4), "thread_create").thread;
+    need(sys::thread_start(thread, code.entry, code.stack, never.value, 0).status(), "thread_start");
+  }
+  report("thread_bytes", (before - free_pages()) * kPageSize / kMany);
+  before = free_pages();
+  for (u32 i = 0; i < kMany; ++i) {  // each with a thread that waits, a page of code and a page of stack
+    Child c = make_child(bench_waiter, bench_waiter_end, kNormalLevel + 4, true);
+    start(c, need(sys::cap_grant(c.process, never.value, 0x3f, 0), "cap_grant"), 0);
+  }
+  report("process_bytes", (before - free_pages()) * kPageSize / kMany);
+}
+
 }  // namespace
 
 int main() {
@@ -252,6 +329,8 @@ int main() {
                                       (void)sys::cap_delete(c.process);
                                     },
                                     200, 20));
+  bench_thread();
+  bench_interrupt();
   {
     constexpr u64 kPages = 2048;
     CapIndex memory = need(sys::memory_create(self().group, kPages, 0), "memory");
@@ -264,6 +343,22 @@ int main() {
                                    },
                                    1800, 200));
     need(sys::space_unmap(self().space, at, kPages * kPageSize).status(), "unmap");
+    (void)sys::cap_delete(memory);
+    // While it sleeps, the kernel zeroes pages ahead of demand.
+    CapIndex idle = need(sys::notification_create(self().group), "notification");
+    u64 now = sys::system_info(find_capability("control"))->uptime_ns;
+    (void)sys::notification_wait(idle, Deadline(now + 200'000'000));
+    memory = need(sys::memory_create(self().group, kPages, 0), "memory");
+    next = at = need(sys::space_map(self().space, memory.value, 0, kPages, 3, 0), "map");
+    // The first faults only: how many pages are kept zeroed is bounded.
+    report("fault_anon_write_zeroed", median(
+                                          [&] {
+                                            *reinterpret_cast<volatile u64*>(next) = 1;
+                                            next += kPageSize;
+                                          },
+                                          8, 2));
+    need(sys::space_unmap(self().space, at, kPages * kPageSize).status(), "unmap");
+    (void)sys::cap_delete(memory);
     for (u64 pages : {u64{1}, u64{64}, u64{1024}}) {
       char name[40];
       format_to(name, "map_touch_unmap_{}", pages);
@@ -279,6 +374,7 @@ int main() {
                        20, 4));
     }
   }
+  bench_sizes();
   say("bench done");
   (void)sys::system_power(find_capability("control"), 1);
   return 0;

@@ -1,6 +1,7 @@
 // The commands that are part of the shell.
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <optional>
 
 #include "idl/log.h"
@@ -8,6 +9,7 @@
 #include "user/apps/shell/shell.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/file.h"
+#include "user/runtime/machine.h"
 #include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
 
@@ -264,10 +266,10 @@ u64 time_command(Shell& shell, Words words) {
   const u64 before = now_ns();
   const u64 status = shell.run_words(words.subspan(1), false, words[1]);
   const u64 us = (now_ns() - before) / 1000;
-  Output out;
   const u64 cpu_us = shell.last_cpu_ns() / 1000;
-  out.print("real {}.{:03} s  cpu {}.{:03} s\n", us / 1'000'000, us / 1000 % 1000, cpu_us / 1'000'000,
-            cpu_us / 1000 % 1000);
+  Output out;
+  out.print("real {}.{:06} s  cpu {}.{:06} s\n", us / 1'000'000, us % 1'000'000, cpu_us / 1'000'000,
+            cpu_us % 1'000'000);
   return status;
 }
 
@@ -346,14 +348,93 @@ u64 irq(Shell& shell, Words) {
   }
 }
 
-u64 uptime(Shell& shell, Words) {
+u64 uptime(Shell& shell, Words words) {
+  const bool exact = words.size() == 2 && words[1] == "-n";
+  if (words.size() > 1 && !exact) return usage("uptime");
   const Result<sys::SystemInfoResult> info = sys::system_info(kernel_info());
   if (!info.has_value()) return shell.fail("uptime", "", info.error());
   const u64 ms = info->uptime_ns / kMillisecond;
   Output out;
+  if (exact) {
+    out.print("up      {:>14} ns, at work {:>14} ns\n", info->uptime_ns, work_ns());
+    out.print("prompt  {:>14} ns, at work {:>14} ns\n", shell.first_prompt_ns(), shell.first_prompt_work_ns());
+    return 0;
+  }
   out.print("up {}:{:02}:{:02}.{:03}, {} processes, {} threads, {} processor{}\n", ms / 3'600'000, ms / 60'000 % 60,
             ms / 1000 % 60, ms % 1000, info->processes, info->threads, info->cpus, info->cpus == 1 ? "" : "s");
   return 0;
+}
+
+// ---- trace ---------------------------------------------------------------------------------------------------------
+
+constexpr u8 kLastPlainCall = 3;  // calls up to here never wait
+
+struct Traced {
+  u64 cpu;
+  TraceRecord record;
+};
+
+// Appends what the CPU recorded since the cursor, and moves it on; how many records were lost in between.
+Result<u64> read_trace(u64 cpu, u64* cursor, std::vector<Traced>* into) {
+  for (u64 lost = 0;;) {
+    const sys::TraceReadResult r = TRY(sys::trace_read(find_capability("kernel-trace"), cpu, *cursor));
+    *cursor = r.next;
+    lost += r.lost;
+    for (u64 i = 0; i < r.count; ++i) {
+      Traced traced{cpu, {}};
+      memcpy(&traced.record, &message_page().words[i * sizeof(TraceRecord) / sizeof(u64)], sizeof(TraceRecord));
+      into->push_back(traced);
+    }
+    if (r.count < kTraceRecordsPerRead) return lost;  // nearly all: reading is recorded as well
+  }
+}
+
+std::string_view trace_event_name(TraceEvent event) {
+  constexpr std::string_view kNames[] = {"none", "call", "run", "fault", "interrupt", "kill"};
+  const usize i = static_cast<usize>(event);
+  return i < std::size(kNames) ? kNames[i] : "?";
+}
+
+// One line for each event, for tools/trace: CPU, nanoseconds, event, process, thread, then what the event is about.
+u64 trace(Shell& shell, Words words) {
+  const Result<sys::SystemInfoResult> info = sys::system_info(kernel_info());
+  if (!info.has_value()) return shell.fail("trace", "", info.error());
+  std::vector<u64> cursors(info->cpus, 0);
+  std::vector<Traced> taken;
+  u64 status = 0;
+  if (words.size() > 1) {
+    for (u64 cpu = 0; cpu < info->cpus; ++cpu) static_cast<void>(read_trace(cpu, &cursors[cpu], &taken));
+    taken.clear();
+    status = shell.run_words(words.subspan(1), false, words[1]);
+  }
+  u64 lost = 0, readable = 0;
+  Status why = Status::ok;
+  for (u64 cpu = 0; cpu < info->cpus; ++cpu) {
+    const Result<u64> read = read_trace(cpu, &cursors[cpu], &taken);
+    if (read.has_value()) {
+      lost += *read;
+      ++readable;
+    } else {
+      why = read.error();
+    }
+  }
+  if (readable == 0) return shell.fail("trace", "", why);
+  Output out;
+  for (const Traced& t : taken) {
+    const TraceRecord& r = t.record;
+    out.print("{} {} {} {} {} ", t.cpu, ns_of_counter(r.tsc), trace_event_name(r.event), r.process, r.thread);
+    if (r.event == TraceEvent::call) {
+      const char* name = call_name(r.code);
+      // A call that waits leaves its own number where its status will be.
+      const bool waits = r.status == r.code && r.code > kLastPlainCall;
+      out.print("{} {} {:#x}\n", name == nullptr ? "unknown" : name,
+                waits ? "waits" : status_name(static_cast<Status>(r.status)), r.data);
+    } else {
+      out.print("{} {:#x}\n", r.code, r.data);
+    }
+  }
+  out.print("{} events, {} lost\n", taken.size(), lost);
+  return status;
 }
 
 u64 show_log(Shell& shell, Words words) {
@@ -538,7 +619,8 @@ constexpr Builtin kBuiltins[] = {
     {"mem", kMachine, "", "memory: in all, free, used", mem},
     {"irq", kMachine, "", "interrupts and how often they came", irq},
     {"mounts", kMachine, "", "mounted file systems, and why one cannot be used", mounts},
-    {"uptime", kMachine, "", "time since boot", uptime},
+    {"uptime", kMachine, "[-n]", "time since boot; -n: to the nanosecond, and when the prompt came", uptime},
+    {"trace", kMachine, "[CMD [ARG...]]", "what each processor did last, or while a command ran", trace},
     {"reboot", kMachine, "", "reset the machine", reboot},
     {"poweroff", kMachine, "", "switch the machine off", poweroff},
 
@@ -569,6 +651,18 @@ constexpr ProgramHelp kPrograms[] = {
 };
 
 }  // namespace
+
+u64 work_ns() {
+  const Result<sys::SystemInfoResult> info = sys::system_info(kernel_info());
+  const u64 counter = read_counter();
+  u64 sum = info.has_value() ? ns_of_counter(counter + info->boot_instructions) - ns_of_counter(counter) : 0;
+  for (u64 after = 0;;) {
+    const Result<sys::ProcessListResult> p = sys::process_list(kernel_info(), after);
+    if (!p.has_value()) return sum;
+    after = p->id;
+    sum += p->cpu_ns;
+  }
+}
 
 std::span<const Builtin> builtins() { return kBuiltins; }
 std::span<const ProgramHelp> program_help() { return kPrograms; }

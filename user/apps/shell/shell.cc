@@ -73,6 +73,10 @@ std::string_view Shell::read_line() {
   }
   editor_->start(kPrompt);
   editor_out_.flush();
+  if (first_prompt_ns_ == 0) {
+    first_prompt_ns_ = now_ns();
+    first_prompt_work_ns_ = work_ns();
+  }
   for (;;) {
     while (typed_used_ < typed_.size()) {
       const LineEditor::Event event = editor_->feed(static_cast<char>(typed_.data()[typed_used_++]));

@@ -36,6 +36,10 @@ struct Builtin {
 std::span<const Builtin> builtins();
 const Builtin* find_builtin(std::string_view name);
 
+// What processors have worked: the kernel until the first process, then all processes that are there. Idling is not in
+// it.
+u64 work_ns();
+
 // Programs in /bin that `help` describes.
 struct ProgramHelp {
   std::string_view name;
@@ -80,6 +84,9 @@ class Shell {
   u64 status() const { return status_; }
   // CPU time of the last program that ran in the foreground, with what services did on its account.
   u64 last_cpu_ns() const { return last_cpu_ns_; }
+  // When it showed its first prompt, in nanoseconds since the kernel's entry, and work_ns() by then.
+  u64 first_prompt_ns() const { return first_prompt_ns_; }
+  u64 first_prompt_work_ns() const { return first_prompt_work_ns_; }
 
   // Reports "COMMAND: what: why", remembers it for `explain last`; gives exit status 1.
   u64 fail(std::string_view command, std::string_view what, Status status, std::string_view why = {});
@@ -112,6 +119,8 @@ class Shell {
   bool was_interrupted_ = false;
   u64 status_ = 0;
   u64 last_cpu_ns_ = 0;
+  u64 first_prompt_ns_ = 0;
+  u64 first_prompt_work_ns_ = 0;
   Failure failure_;
 };
 

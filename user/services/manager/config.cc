@@ -132,6 +132,7 @@ constexpr Word<CapabilityKind> kCapabilityWords[] = {
     {"acpi", CapabilityKind::acpi},
     {"reboot", CapabilityKind::reboot},
     {"kernel-info", CapabilityKind::kernel_info},
+    {"kernel-trace", CapabilityKind::kernel_trace},
     {"kernel-console", CapabilityKind::kernel_console},
     {"initrd", CapabilityKind::initrd},
 };

@@ -9,7 +9,7 @@
 //   uses = time, block               ports it may call
 //   capabilities = kernel-log, io-ports:0x3f8-0x3ff
 //                                    irq-control irq-control:A[-B] io-ports:A[-B] kernel-log physical-memory reboot
-//                                    acpi (an argument rsdp=ADDRESS) kernel-info kernel-console initrd
+//                                    acpi (an argument rsdp=ADDRESS) kernel-info kernel-trace kernel-console initrd
 //                                    With lines, irq-control gives no message interrupts. The clock is everybody's.
 //   match = pci:1af4:1042, pci-class:01:00       drivers only: devices it is started for (hexadecimal)
 //   restart = on-failure             always on-failure never
@@ -69,6 +69,7 @@ enum class CapabilityKind : u8 {
   acpi,
   reboot,
   kernel_info,
+  kernel_trace,
   kernel_console,
   initrd
 };

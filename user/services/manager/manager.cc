@@ -483,6 +483,8 @@ void Manager::grant_wish(const CapabilityWish& wish, u32 ports_before, Grants& g
       return grants.add("reboot", authority_.control, kShare | k::power);
     case CapabilityKind::kernel_info:
       return grants.add("kernel-info", authority_.control, kShare | k::read);
+    case CapabilityKind::kernel_trace:
+      return grants.add("kernel-trace", authority_.control, kShare | k::trace);
     case CapabilityKind::kernel_console:
       return grants.add("kernel-console", authority_.control, kShare | k::tune);
     case CapabilityKind::initrd:
