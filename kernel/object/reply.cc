@@ -13,7 +13,7 @@ Result<RefPtr<Reply>> Reply::create(Cpu& cpu, ResourceGroup& group) {
 
 void Reply::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
 
-Result<void> Reply::take(Cpu& cpu, Thread& server) {
+Result<void> Reply::take(Thread& server) {
   if (caller_ != nullptr) return Status::busy;
   Thread* client = server.caller;
   if (client == nullptr) return Status::bad_state;

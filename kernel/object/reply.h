@@ -15,7 +15,7 @@ class Reply final : public KObject {
   static Result<RefPtr<Reply>> create(Cpu& cpu, ResourceGroup& group);
 
   // Errors: bad_state (the thread has no caller), busy (one is in here).
-  Result<void> take(Cpu& cpu, Thread& server);
+  Result<void> take(Thread& server);
   // Answers with the sender's message. Errors: bad_state (empty), cancelled (the caller no longer waits), those of
   // moving capabilities (the caller stays in here then).
   Result<void> send(Cpu& cpu, Thread& sender);

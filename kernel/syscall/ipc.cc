@@ -26,7 +26,7 @@ Result<CapIndex> reply_create(CallContext& c, ResourceGroup& group) {
   return c.publish(TRY(Reply::create(c.cpu, group)));
 }
 
-Result<void> reply_take(CallContext& c, Reply& reply) { return reply.take(c.cpu, c.thread); }
+Result<void> reply_take(CallContext& c, Reply& reply) { return reply.take(c.thread); }
 
 Result<void> reply_send(CallContext& c, Reply& reply) {
   TRY(check_descriptor(c.descriptor()));
