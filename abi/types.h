@@ -91,15 +91,16 @@ struct ThreadRegisters {
   u64 rip, rflags, fs_base, gs_base;
 };
 
-// A read-only page that every process may be given: clocks without a call. One writer, the kernel, at boot and when it
-// changes the scale; `sequence` is odd while it does.
+// A read-only page that every process may be given: clocks without a call. One writer, the kernel, at boot, before
+// anybody reads. `sequence` changes only when the scale does, and would be odd meanwhile; no kernel changes the scale
+// yet, so it stays 0.
 struct TimePage {
   u32 sequence;
   u32 shift;
   u64 multiplier;  // ns = ((tsc - tsc_base) * multiplier) >> shift, with a 128-bit product
   u64 tsc_base;
   u64 ns_base;      // added to the above
-  u64 wall_base_s;  // seconds since 1970 at ns 0, from the firmware clock; 0 if unknown
+  u64 wall_base_s;  // seconds since 1970 at ns 0, from the machine's clock; 0 if unknown
 };
 
 // What a CPU did: one record of its trace ring.
@@ -122,6 +123,16 @@ struct TraceRecord {
 };
 static_assert(sizeof(TraceRecord) == 32);
 inline constexpr u32 kTraceRecordsPerRead = 120;
+
+// How much a record of the log matters. Those up to notice are shown on the console, the others are kept for readers.
+enum class LogLevel : u8 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };
+
+// system_power, and the manager's power.
+enum class PowerAction : u64 {
+  reset = 0,
+  off = 1,     // system_power: leaves the emulator with success
+  failed = 2,  // system_power only: leaves the emulator with failure, as a test that failed does
+};
 
 // Levels of the scheduler: five classes with priorities inside.
 inline constexpr u32 kLevels = 64;

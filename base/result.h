@@ -15,6 +15,7 @@ namespace keel {
 template <class T>
 class [[nodiscard]] Result : public std::expected<T, Status> {
   using Base = std::expected<T, Status>;
+  static_assert(!std::is_same_v<std::remove_cv_t<T>, Status>, "a Status as a value would become an error");
 
  public:
   using Base::Base;

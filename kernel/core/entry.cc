@@ -106,7 +106,7 @@ void report_crash(Cpu& cpu, const Thread& t, const char* what) {
   const Process& p = *t.process;
   u32 length = 0;
   while (length < sizeof(p.name().text) && p.name().text[length] != 0) ++length;
-  log_format(cpu, LogLevel::info, "crash: {} (pid {}): {} at address {:#x} by the instruction at {:#x}, stack {:#x}",
+  log_format(cpu, LogLevel::notice, "crash: {} (pid {}): {} at address {:#x} by the instruction at {:#x}, stack {:#x}",
              std::string_view(p.name().text, length), p.id(), what, t.fault.address, t.state.rip, t.state.rsp);
 }
 

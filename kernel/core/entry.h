@@ -9,7 +9,8 @@ namespace keel {
 class Cpu;
 class Thread;
 
-// cpu.current made a system call; its registers are in its state.
+// cpu.current made a system call that the fast path (kernel/ipc/fast.cc) did not finish; its registers are in its
+// state.
 Thread* enter_system_call(Cpu& cpu);
 // cpu.current touched `address` and the hardware objected. detail: bit 0 present, bit 1 write, bit 4 instruction fetch.
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail);

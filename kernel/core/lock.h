@@ -2,7 +2,7 @@
 // bounded number of instructions, and never while waiting for anything (law 3).
 //
 // Order        a CPU takes locks in strictly rising rank; docs/lock-order.md is generated from LockRank below.
-//              Two locks of one rank are taken only through PairGuard, in address order.
+//              Nobody holds two locks of one rank.
 // Checked      by clang's analysis at compile time, and by rank at run time in dev builds and on the host.
 // Costs        one exchange and one store when free.
 #pragma once
@@ -20,14 +20,13 @@ enum class LockRank : u8 {
   address_space = 20,  // AddressSpace: regions and page tables
   object = 30,         // KObject: the object's derivation tree
   cap_space = 40,      // CapSpace: slots and their free list
-  port = 50,           // Port: queues
   memory = 55,         // MemoryObject: pages
-  waitable = 60,       // Notification, WaitSet, Timer, Interrupt, word buckets
-  scheduler = 70,      // a CPU's run queue and timer queue
-  group = 80,          // ResourceGroup: child list
+  waitable = 60,       // word buckets
+  scheduler = 70,      // a CPU's timer queue
+  process_list = 80,   // the machine's list of processes
   heap = 85,           // one size class of the kernel heap
   frames = 90,         // the frame allocator of one node
-  mailbox = 95,        // deferred work
+  mailbox = 95,        // deferred work, random numbers
   log = 99,            // kernel log
 };
 

@@ -87,7 +87,7 @@ class Machine {
   KernelControl kernel_control_;
   CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
 
-  SpinLock lock_{LockRank::group, "processes"};
+  SpinLock lock_{LockRank::process_list, "processes"};
   IntrusiveTree<Process, &Process::list_hook, Process::ById> processes_ GUARDED_BY(lock_);
   Atomic<u32> process_count_{0};
   Atomic<u32> thread_count_{0};

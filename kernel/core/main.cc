@@ -48,9 +48,11 @@ void kernel_main(BootInfo& boot) {
   check("processor", arch::initialise_boot_processor(cpu));
   check("interrupts", arch::initialise_interrupts(cpu, boot));
   machine.clock.publish(*machine.time_page);
+  if (const u64 wall = arch::read_wall_clock(); wall != 0)
+    machine.time_page->wall_base_s = wall - cpu.now_ns() / 1'000'000'000;
 
   const auto s = machine.frames.statistics();
-  log_format(cpu, LogLevel::info, "Keel: {} MiB of memory, {} MiB free, {} of {} CPUs, slide {:#x}",
+  log_format(cpu, LogLevel::notice, "Keel: {} MiB of memory, {} MiB free, {} of {} CPUs, slide {:#x}",
              boot.usable_bytes() >> 20, s.free * kPageSize >> 20, machine.cpu_count, machine.present_cpus,
              boot.kernel_slide);
   if (has_boot_option(boot.command_line(), "selftest")) arch::exit_emulator(arch::ExitReason::success);

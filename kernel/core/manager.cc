@@ -179,8 +179,8 @@ bool Machine::restart_manager(Cpu& cpu, Process& manager) {
   }
   ++manager_.restarts;
   if (++manager_.restarts_in_window > kMaxRestarts) {
-    log_format(cpu, LogLevel::error, "the service manager died {} times in {} s and is given up", kMaxRestarts,
-               kRestartWindowNs / 1'000'000'000);
+    log_format(cpu, LogLevel::error, "the service manager died {} times in {} s and is given up",
+               manager_.restarts_in_window, kRestartWindowNs / 1'000'000'000);
     return true;
   }
   Result<RefPtr<AddressSpace>> space = AddressSpace::create(cpu, manager.group(), random.next(cpu));
@@ -191,7 +191,7 @@ bool Machine::restart_manager(Cpu& cpu, Process& manager) {
     loaded = load_manager(cpu, manager);
   }
   if (loaded.has_value()) {
-    log_format(cpu, LogLevel::info, "manager: restarted by the kernel (status of the last one: {:#x})",
+    log_format(cpu, LogLevel::notice, "manager: restarted by the kernel (status of the last one: {:#x})",
                manager.exit_status());
   } else {
     log_format(cpu, LogLevel::error, "manager: cannot be restarted: {}", loaded.status());

@@ -1,7 +1,8 @@
 // Process: an address space, a capability space, and the threads that share them.
 //
 // Invariants   I1 threads_ holds one reference to each of its threads that is not dead.
-//              I2 state only moves forward: fresh, running, exiting, dead. From exiting on no thread of it runs.
+//              I2 state only moves forward: fresh, running, exiting, dead; but restart_manager (manager.cc) makes the
+//                 service manager fresh again once it is torn down. While exiting or dead no thread of it runs.
 //              I3 dead: no threads, no capabilities, no regions; everything was given back.
 // Locks        lock_ (rank process) guards threads_ and waiters_.
 // Lifetime     capabilities and threads hold references. While exiting, the work queue does.

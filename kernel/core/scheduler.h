@@ -5,7 +5,7 @@
 //              at the level of the scheduling context that it runs on, which may be a caller's (donation).
 // Invariants   I1 a thread is in a queue exactly while its state is ready. I2 bit n of ready_ is set exactly while
 //              queue n is not empty. I3 the running thread is in no queue.
-// Locks        none: only the CPU itself touches its queues; others ask it by mailbox.
+// Locks        none: only the CPU itself touches its queues. One CPU runs today; with more, others will have to ask it.
 #pragma once
 
 #include "abi/types.h"

@@ -111,8 +111,7 @@ void Thread::end_wait_with_handoff(Cpu& on) {
   on.scheduler.enqueue_front(*this);
 }
 
-void Thread::leave_callee(Cpu& on) {
-  (void)on;
+void Thread::leave_callee() {
   if (reply_object != nullptr) {
     reply_object->forget_caller();
     reply_object = nullptr;
@@ -136,7 +135,7 @@ void Thread::fail_caller(Cpu& on, Status result) {
   Thread* client = caller;
   if (client == nullptr) return;
   bool fault_wait = client->phase.fault;
-  client->leave_callee(on);
+  client->leave_callee();
   if (fault_wait) {
     client->process->kill(on, ~u64{0});  // its fault handler died with the fault in hand
     return;
@@ -146,7 +145,7 @@ void Thread::fail_caller(Cpu& on, Status result) {
 
 void Thread::abort_wait(Cpu& on, Status result) {
   if (!waits() || phase.wait == WaitKind::stopped) return;
-  if (phase.wait == WaitKind::reply) leave_callee(on);
+  if (phase.wait == WaitKind::reply) leave_callee();
   if (phase.fault) {  // a fault is not a call: no status fits; the thread runs into the fault again
     end_wait_with_message(on);
     return;
@@ -198,7 +197,7 @@ void Thread::kill(Cpu& on) {
   flags |= kExiting;
   if (phase.status == ThreadStatus::ready) on.scheduler.remove(*this);
   if (waits()) {
-    if (phase.wait == WaitKind::reply) leave_callee(on);
+    if (phase.wait == WaitKind::reply) leave_callee();
     leave_wait(on);
   }
   phase = {ThreadStatus::dead};

@@ -11,8 +11,8 @@
 //                 that have a queue (all but reply).
 //              I3 a.callee == b  <=>  b.caller == a. Then a waits for reply.
 //              I4 context is &own_context or the context of a thread that waits, through calls, for this one.
-// Locks        a thread belongs to its CPU: only code that runs there touches it, others ask by mailbox. `process_hook`
-//              is guarded by the process's lock.
+// Locks        a thread belongs to its CPU: only code that runs there touches it. One CPU runs today; with more, the
+//              others will have to ask that CPU. `process_hook` is guarded by the process's lock.
 // Lifetime     references: its process's list, capabilities, whoever points to it across kernel entries.
 // See          docs/subsystems/threads.md, docs/adr/0005-scheduling-contexts.md
 #pragma once
@@ -142,7 +142,7 @@ class Thread final : public KObject, public TimerEntry {
   void fail_caller(Cpu& cpu, Status status);
   // The client stops waiting for its callee's reply: the callee, and whoever it called in turn, go on with their own
   // contexts.
-  void leave_callee(Cpu& cpu);
+  void leave_callee();
 
   u64 consumed_ns() const;
 

@@ -35,13 +35,19 @@ u64 WordTable::wake(Cpu& cpu, const WordRef& word, u64 count) {
   Bucket& b = bucket(word);
   if (count > 64) count = 64;
   u64 woken = 0;
-  Thread* next = nullptr;
-  for (Thread* t = b.waiters.front(); t != nullptr && woken < count; t = next) {
-    next = b.waiters.next(*t);
-    if (t->wait.key != word.memory->id() || t->wait.key_offset != word.offset) continue;
-    t->end_wait(cpu, Status::ok);
-    ++woken;
+  WaitQueue taken;  // their waits end behind the lock: that takes the scheduler's
+  {
+    LockGuard guard(cpu, b.lock);
+    Thread* next = nullptr;
+    for (Thread* t = b.waiters.front(); t != nullptr && woken < count; t = next) {
+      next = b.waiters.next(*t);
+      if (t->wait.key != word.memory->id() || t->wait.key_offset != word.offset) continue;
+      b.waiters.remove(*t);
+      taken.push_back(*t);
+      ++woken;
+    }
   }
+  while (Thread* t = taken.front()) t->end_wait(cpu, Status::ok);
   return woken;
 }
 

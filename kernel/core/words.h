@@ -22,7 +22,7 @@ class WordTable {
   static constexpr u32 kBuckets = 64;
   struct Bucket {
     SpinLock lock{LockRank::waitable, "word bucket"};
-    WaitQueue waiters;  // belongs to the waiters' CPU, like all wait queues
+    WaitQueue waiters GUARDED_BY(lock);  // a wait that ends otherwise leaves it on the waiter's CPU
   };
   Bucket& bucket(const WordRef& word);
   Bucket buckets_[kBuckets];

@@ -1,7 +1,9 @@
 // ResourceGroup: who pays. A tree of limits on memory and kernel objects; every allocation names the group it is
 // charged to, and a charge counts against all its ancestors.
 //
-// Invariants   I1 usage(r) <= limit(r) for every resource, in the group and in all its ancestors, at all times.
+// Invariants   I1 no charge takes usage(r) above limit(r), in the group or in any of its ancestors; only a limit that
+// is
+//                 lowered below the usage leaves it there, until enough was given back.
 // Locks        none for charging: counters are atomics, and a charge that fails half way up is taken back.
 // Costs        charge and uncharge are O(depth), depth <= kMaxDepth.
 #pragma once

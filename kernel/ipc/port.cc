@@ -247,7 +247,7 @@ void Port::wake_revoked(Cpu& cpu) {
 Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
   if (client.phase.fault) {
     bool resume = FaultAnswer(sender.word(0)) == FaultAnswer::resume && Descriptor{sender.state.rax}.words() > 0;
-    client.leave_callee(cpu);
+    client.leave_callee();
     if (resume) {
       client.end_wait_with_message(cpu);
     } else {
@@ -256,7 +256,7 @@ Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
     return {};
   }
   TRY(transfer_message(cpu, sender, client, 0, MessageKind::call));
-  client.leave_callee(cpu);
+  client.leave_callee();
   client.end_wait_with_message(cpu);
   return {};
 }

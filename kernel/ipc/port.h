@@ -4,8 +4,9 @@
 // Invariants   I1 a thread in receiver_ means that backlog_ is 0.
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
-// Locks        none: a port belongs to its home CPU, as its waiting threads do; other CPUs ask by mailbox.
 //              I4 backlog_ counts queued callers, queued messages and, as one, pending bits of the bound notification.
+// Locks        none: a port belongs to its home CPU, as its waiting threads do. One CPU runs today; with more, others
+//              will have to ask it.
 // Lifetime     when the last capability with the receive right goes, queued callers are answered PeerDied. A wait does
 //              not keep the port alive: when the last capability goes, all waits end.
 // Costs        docs/subsystems/ipc.md has the instruction counts.

@@ -96,7 +96,7 @@ class FrameAllocator {
 
   SpinLock lock_{LockRank::frames, "frames"};
   u32 heads_[kMaxOrder + 1] GUARDED_BY(lock_);
-  // What is still cold: free ranges (whole frames, ascending) from cold_range_ on, the first of them from cold_frame_.
+  // What is still cold: free ranges (whole frames, ascending) from cold_[cold_next_] on, of cold_count_.
   struct ColdRange {
     u64 first = 0;
     u64 end = 0;

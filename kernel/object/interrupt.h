@@ -1,7 +1,9 @@
 // Interrupt: one interrupt line or message as an object. A level-triggered line is masked when it fires, until its
 // driver acknowledges; a message is only signalled.
 //
-// Invariants   I1 the vector is this object's from creation to destruction; nothing is delivered to a reused vector.
+// Invariants   I1 the vector is this object's from creation to destruction. A line is masked before its vector is given
+//                 up; a device that goes on writing its message reaches whoever has the vector next, so drivers take it
+//                 as a hint to look.
 // Locks        none: interrupts are delivered to, and bound on, one CPU.
 #pragma once
 

@@ -124,6 +124,8 @@ TEST_F(ObjectTest, InterruptsSignalTheirNotification) {
   CapIndex narrow = k.call(a, Call::cap_derive, control, {all_rights(ObjectKind::interrupt_control), scope}).cap();
   EXPECT_TRUE(k.call(a, Call::interrupt_create, narrow, {group.value, 6, 0}).is(Status::out_of_range));
   EXPECT_TRUE(k.call(a, Call::interrupt_create, narrow, {group.value, 4, 0}).ok());
+  EXPECT_TRUE(k.call(a, Call::interrupt_create_message, narrow, {group.value}).is(Status::missing_right));
+  EXPECT_TRUE(k.call(a, Call::interrupt_create_message, control, {group.value}).ok());
 }
 
 TEST_F(ObjectTest, VectorsRunOutAndComeBack) {
@@ -162,11 +164,12 @@ TEST_F(ObjectTest, LogIsReadInOrderAndWaitedFor) {
   CapIndex log = k.give(a, k.machine().kernel_control());
   std::memcpy(k.page(a).words, "hello\nworld", 11);
   EXPECT_TRUE(k.call(a, Call::log_write, log, {241, 2}).is(Status::too_big));
-  EXPECT_TRUE(k.call(a, Call::log_write, log, {11, 4}).is(Status::invalid_argument));
-  EXPECT_TRUE(k.call(a, Call::log_write, log, {11, 2}).ok());
+  EXPECT_TRUE(k.call(a, Call::log_write, log, {11, 5}).is(Status::invalid_argument));
+  EXPECT_TRUE(k.call(a, Call::log_write, log, {11, u64(LogLevel::debug)}).ok());
   auto r = k.call(a, Call::log_read, log, {0, 0});
   ASSERT_TRUE(r.ok());
   EXPECT_EQ(r.word[2], 11u);
+  EXPECT_EQ(r.word[3], u64(LogLevel::debug));
   EXPECT_EQ(r.word[4], a.process->id());
   EXPECT_EQ(std::memcmp(k.page(a).words, "hello?world", 11), 0);  // a record is one line
   const u64 next = r.word[0] + 1;

@@ -29,6 +29,7 @@ Result<CapIndex> interrupt_create(CallContext& c, InterruptControl&, ResourceGro
 }
 
 Result<InterruptCreateMessageResult> interrupt_create_message(CallContext& c, InterruptControl&, ResourceGroup& group) {
+  if (c.target().scope != 0) return Status::missing_right;  // a message can be any vector, not a line of some range
   auto interrupt = TRY(Interrupt::create_message(c.cpu, group));
   arch::InterruptMessage message = arch::interrupt_message(c.cpu, interrupt->vector());
   return InterruptCreateMessageResult{TRY(c.publish(interrupt)), message.address, message.data};

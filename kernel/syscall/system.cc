@@ -53,12 +53,12 @@ Result<SystemInfoResult> system_info(CallContext& c, KernelControl&) {
 }
 
 Result<void> system_power(CallContext&, KernelControl&, u64 action) {
-  switch (action) {
-    case 0:
+  switch (PowerAction(action)) {
+    case PowerAction::reset:
       arch::reset_machine();
-    case 1:
+    case PowerAction::off:
       arch::exit_emulator(arch::ExitReason::success);
-    case 2:
+    case PowerAction::failed:
       arch::exit_emulator(arch::ExitReason::failure);
     default:
       return Status::invalid_argument;

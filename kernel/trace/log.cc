@@ -10,11 +10,10 @@
 namespace keel {
 namespace {
 
-void show(Cpu& cpu, const LogRecord& record) {
+void show(const LogRecord& record) {
   char line[LogRecord::kMaxText + 40];
   u64 us = record.time_ns / 1000;
   auto text = format_to(line, "[{:>4}.{:03}] {}\n", us / 1000, us % 1000, std::string_view(record.text, record.bytes));
-  (void)cpu;
   arch::early_console_write(text);
 }
 
@@ -33,7 +32,7 @@ void Log::write(Cpu& cpu, LogLevel level, u64 process, std::string_view text) {
     record.sequence = next_++;
     records_[record.sequence % kRecords] = record;
   }
-  if (console_ && level <= LogLevel::info) show(cpu, record);
+  if (console_ && level <= LogLevel::notice) show(record);
   // Readers run their call again and find the record.
   while (Thread* reader = waiters_.front()) {
     reader->state.restart_call();

@@ -8,12 +8,11 @@
 #include <span>
 #include <string_view>
 
+#include "abi/types.h"
 #include "base/format.h"
 #include "kernel/core/thread.h"
 
 namespace keel {
-
-enum class LogLevel : u8 { error = 0, warning = 1, info = 2, debug = 3 };
 
 struct LogRecord {
   static constexpr u32 kMaxText = 240;

@@ -48,7 +48,7 @@ def test_console(machine):
         guest.send('ahead')
         for _ in range(20):
             guest.expect(r'^x{3699}\n')
-        guest.expect(r'1\.\.7\n')
+        guest.expect(r'1\.\.9\n')
         guest.expect_success()
 
 

@@ -1,4 +1,5 @@
 """The shell on the real image: commands, files on ext2 disks made by mke2fs, jobs, crashes, and services that are killed."""
+import datetime
 import functools
 import hashlib
 import os
@@ -144,6 +145,10 @@ def test_commands_without_a_disk():
             contains(explained, wanted)
         contains(s.run('mem'), 'free')
         contains(s.run('uptime'), 'up 0:')
+        # The machine's clock follows the host's, in UTC.
+        shown = datetime.datetime.strptime(s.run('date'), '%Y-%m-%d %H:%M:%S UTC')
+        off = abs(datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None) - shown)
+        check(off < datetime.timedelta(days=1), f'date shows {shown}, {off} from the host')
         check(re.search(r'^prompt +[1-9]\d* ns, at work +[1-9]\d* ns$', s.run('uptime -n'), re.M), 'uptime -n')
         traced = s.run('trace echo traced')
         check(re.search(r'^0 \d+ run [1-9]', traced, re.M) and re.search(r'^0 \d+ call \d+ \d+ process_create Ok', traced, re.M), traced)

@@ -3,12 +3,10 @@
 
 #include <string_view>
 
+#include "abi/types.h"
 #include "base/format.h"
 
 namespace keel {
-
-// The kernel shows records up to notice on its console while it owns one.
-enum class LogLevel : u64 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };
 
 inline constexpr usize kMaxLogBytes = 240;
 inline constexpr usize kMaxPrintBytes = 1024;

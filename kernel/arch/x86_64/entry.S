@@ -1,7 +1,7 @@
 # Where user mode enters the kernel, and where it leaves.
 #
 # This text is mapped once more for each CPU, directly followed by the first page of that CPU's Cpu object. So entry_cpu,
-# addressed relative to the instruction pointer, is the running CPU's own, and there is no swapgs (ADR 3). The code is
+# addressed relative to the instruction pointer, is the running CPU's own, and there is no swapgs (ADR 1). The code is
 # therefore position independent in the strong sense: it reaches the rest of the kernel only through pointers in Cpu.
 #
 # SAFETY: runs with interrupts off; each path uses only the thread's state, the CPU's stack and the registers named.
@@ -148,7 +148,7 @@ trap_handle:
     callq *CPU_ENTER_TRAP(%rbx)
     jmp entry_resume
 
-# In kernel mode interrupts are let in only while idle; anything else is a bug, but for two: a debug exception that was
+# In kernel mode interrupts are let in only while idle; anything else is a bug, but for a debug exception that was
 # pending across SYSCALL, which is dropped.
 trap_in_kernel:
     cmpq $1, (%rsp)

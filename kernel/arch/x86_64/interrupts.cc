@@ -5,10 +5,10 @@
 #include <arch/memory.h>
 #include <arch/ports.h>
 
+#include "base/acpi.h"
 #include "kernel/arch/x86_64/instructions.h"
 #include "kernel/arch/x86_64/processor.h"
 #include "kernel/core/machine.h"
-#include "kernel/platform/acpi.h"
 
 namespace keel::arch {
 namespace {
@@ -120,7 +120,7 @@ struct Rates {
 // `elapsed_fs()` answers femtoseconds since some start by the reference clock.
 template <class Elapsed>
 Rates measure(Elapsed elapsed_fs) {
-  constexpr u64 kStretchFs = 100'000'000'000;  // 0.1 ms: PLATFORM says under 1 ms
+  constexpr u64 kStretchFs = 100'000'000'000;  // 0.1 ms: a boot must not wait longer than it has to
   apic_write(kTimerEntry, kMasked);
   apic_write(kDivide, 0xb);  // by 1
   u64 start = elapsed_fs();
@@ -170,12 +170,11 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot) {
   if (rsdp.value == 0) rsdp = TRY(acpi::Tables::find_rsdp(reader));
   acpi::Tables tables = TRY(acpi::Tables::open(reader, rsdp));
   Visitor visitor(cpu);
-  acpi::MadtInfo madt = TRY(acpi::walk_madt(tables, visitor));
+  TRY(acpi::walk_madt(tables, visitor));
   mask_legacy_controllers();
   const u64 base = read_msr(kMsrApicBase);
   const PhysAddr apic(base & 0x000f'ffff'ffff'f000);
   hardware.local_apic = static_cast<volatile u32*>(TRY(map_mmio(cpu, cpu.machine.root_group(), apic, kPageSize)));
-  (void)madt;
   write_msr(kMsrApicBase, base | 1 << 11);
   apic_write(kLint0, kMasked);
   apic_write(kLint1, kMasked);

@@ -1,4 +1,5 @@
-/* Where the entry code finds things; checked against the C++ layouts in entry.cc. Plain macros: also read by entry.S.
+/* Where the entry code finds things; checked against the C++ layouts in processor.cc. Plain macros: also read by
+ * entry.S.
  */
 #pragma once
 

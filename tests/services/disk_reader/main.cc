@@ -90,7 +90,7 @@ int main() {
   const bool good = done.has_value() && *done;
   log_warning("storage: {}", good ? "passed" : "failed");
   // By ACPI, through the device manager: the emulator ends with 0 then.
-  if (good) static_cast<void>(ManagerClient(find_capability("manager")).power(0));
+  if (good) static_cast<void>(ManagerClient(find_capability("manager")).power(static_cast<u32>(PowerAction::off)));
   static_cast<void>(sys::system_power(find_capability("reboot"), 2));
   return 1;
 }

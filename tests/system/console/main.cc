@@ -65,9 +65,11 @@ bool reads_line(std::string_view expected) {
 
 struct EarlierReader {
   Atomic<u32> status{~u32{0}};
+  usize bytes = 0;  // written before status
 };
 void read_and_wait(void* argument) {
   const Result<FixedBytes<512>> text = console.read(10, ~u64{0});
+  if (text.has_value()) static_cast<EarlierReader*>(argument)->bytes = text->size();
   static_cast<EarlierReader*>(argument)->status.store(static_cast<u32>(text.status()), kRelease);
 }
 
@@ -97,6 +99,18 @@ Result<void> run() {
   TRY(thread.join(after(kPatience)));
   report(earlier.status.load(kAcquire) == static_cast<u32>(Status::cancelled),
          "a second read of a session ends the first");
+
+  const Cap other = TRY(derive(port, kClient, 2));
+  EarlierReader disturbed;
+  Thread waiting = TRY(Thread::create(read_and_wait, &disturbed));
+  sleep_until(after(50 * kMillisecond));
+  write("my own text\n");
+  sleep_until(after(50 * kMillisecond));
+  report(disturbed.status.load(kAcquire) == ~u32{0}, "writing does not end a read of the same session");
+  TRY(ConsoleClient(other.get()).write(std::as_bytes(std::span("a record\n", 9))));
+  TRY(waiting.join(after(kPatience)));
+  report(disturbed.status.load(kAcquire) == static_cast<u32>(Status::ok) && disturbed.bytes == 0,
+         "another session's text ends a read with nothing");
 
   write("type ahead\n");
   sleep_until(after(kSecond));

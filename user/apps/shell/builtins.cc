@@ -301,12 +301,12 @@ u64 restart(Shell& shell, Words words) {
   return shell.fail("restart", words[1], done.error(), done.error() == Status::not_found ? "no such service" : "");
 }
 
-u64 power(Shell& shell, std::string_view name, u32 action) {
-  const Result<void> done = shell.manager().power(action);
+u64 power(Shell& shell, std::string_view name, PowerAction action) {
+  const Result<void> done = shell.manager().power(static_cast<u32>(action));
   return shell.fail(name, "", done.has_value() ? Status::not_supported : done.error());
 }
-u64 reboot(Shell& shell, Words) { return power(shell, "reboot", 1); }
-u64 poweroff(Shell& shell, Words) { return power(shell, "poweroff", 0); }
+u64 reboot(Shell& shell, Words) { return power(shell, "reboot", PowerAction::reset); }
+u64 poweroff(Shell& shell, Words) { return power(shell, "poweroff", PowerAction::off); }
 
 // ---- the machine ---------------------------------------------------------------------------------------------------
 

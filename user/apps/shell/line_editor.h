@@ -61,6 +61,8 @@ class LineEditor {
   // Prints the prompt and begins an empty line. The cursor stands in column 0. `prompt` must live until the line ends.
   void start(std::string_view prompt);
   Event feed(char byte);
+  // Shows prompt and line again. The cursor stands in column 0: others have written lines.
+  void show_again() { redraw_all(); }
   std::string_view line() const { return {text_.data(), size_}; }
   // Byte index into line().
   usize cursor() const { return cursor_; }

@@ -90,6 +90,7 @@ std::string_view Shell::read_line() {
     Result<FixedBytes<512>> got = console_.read(512, kForever.value);
     if (got.has_value()) {
       typed_ = *got;
+      if (typed_.size() == 0) editor_->show_again();  // a log record fell into the line
     } else if (got.error() != Status::peer_died) {
       sleep_until(after(kPatience));  // the console comes back or is gone for good; either way there is no hurry
     }

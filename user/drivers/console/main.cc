@@ -66,12 +66,14 @@ class Console final : public ConsoleServer {
     return {};
   }
 
-  Result<void> write(Session, std::span<const std::byte> text) override {
+  Result<void> write(Session session, std::span<const std::byte> text) override {
     for (const std::byte b : text) {
       if (b == std::byte{'\n'}) put('\r');
       put(static_cast<u8>(b));
     }
     transmit();
+    for (Reader& r : readers_) r.disturbed = r.disturbed || r.badge != session.badge;
+    changed_.notify();
     return {};
   }
 
@@ -80,16 +82,18 @@ class Console final : public ConsoleServer {
     // One session, one reader: an earlier one is of a client that died, and would swallow what is typed.
     std::erase_if(readers_, [&](const Reader& r) { return r.badge == session.badge; });
     const u64 number = ++last_reader_;
-    readers_.push_back({number, session.badge});
+    readers_.push_back({number, session.badge, false});
     changed_.notify();
     while (state_.input.size() == 0 || readers_.front().number != number) {
       const bool in_time = co_await changed_.wait(Deadline(until));
       const auto mine =
           std::find_if(readers_.begin(), readers_.end(), [&](const Reader& r) { return r.number == number; });
       if (mine == readers_.end()) co_return Status::cancelled;
-      if (in_time) continue;
+      const bool disturbed = mine->disturbed && state_.input.size() == 0;
+      if (in_time && !disturbed) continue;
       readers_.erase(mine);
       changed_.notify();
+      if (disturbed) co_return FixedBytes<512>();
       co_return Status::timed_out;
     }
     readers_.pop_front();
@@ -113,6 +117,7 @@ class Console final : public ConsoleServer {
   struct Reader {
     u64 number;
     u64 badge;
+    bool disturbed;  // another session has written since it began to wait
   };
 
   void on_interrupt() {
@@ -160,7 +165,7 @@ class Console final : public ConsoleServer {
   State& state_;
   Uart uart_;
   Cap interrupt_;
-  Event changed_;  // input came, or the order of readers changed
+  Event changed_;  // input came, the order of readers changed, or one is disturbed
   std::deque<Reader> readers_;
   u64 last_reader_ = 0;
   Cap foreground_;

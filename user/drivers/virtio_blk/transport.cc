@@ -69,25 +69,35 @@ Result<void> VirtioDevice::find_regions() {
   if ((TRY(device_.config_read(kStatusRegister, 2)) & kHasCapabilities) == 0) return Status::not_found;
   u32 at = TRY(device_.config_read(kCapabilityPointer, 1)) & 0xfc;
   u32 notify_at = 0;
+  Status refused = Status::not_found;
+  const auto use = [&](Region& region, u64 needed) {
+    if (region.bytes() != 0) return;
+    const Result<Region> found = region_at(at, needed);
+    if (found.has_value()) {
+      region = *found;
+    } else if (refused == Status::not_found) {
+      refused = found.error();
+    }
+  };
   for (u32 i = 0; at != 0 && i < kMaxCapabilities; ++i) {
     const u32 word = TRY(device_.config_read(at, 4));
     has_msix_ = has_msix_ || (word & 0xff) == kMsixCapability;
     if ((word & 0xff) == kVendorCapability) {
-      // The first of each type that we can use.
+      // The first of each type that we can use; why the others cannot is told when there is none.
       switch (word >> 24) {
         case kCommonType:
-          if (common_.bytes() == 0) common_ = region_at(at, kCommonBytes).value_or(Region());
+          use(common_, kCommonBytes);
           break;
         case kNotifyType:
           if (notify_.bytes() != 0) break;
-          notify_ = region_at(at, 2).value_or(Region());
+          use(notify_, 2);
           notify_at = at;
           break;
         case kIsrType:
-          if (isr_.bytes() == 0) isr_ = region_at(at, 1).value_or(Region());
+          use(isr_, 1);
           break;
         case kDeviceType:
-          if (config_.bytes() == 0) config_ = region_at(at, 1).value_or(Region());
+          use(config_, 1);
           break;
         default:
           break;
@@ -95,7 +105,7 @@ Result<void> VirtioDevice::find_regions() {
     }
     at = word >> 8 & 0xfc;
   }
-  if (common_.bytes() == 0 || notify_.bytes() == 0 || config_.bytes() == 0) return Status::not_found;
+  if (common_.bytes() == 0 || notify_.bytes() == 0 || config_.bytes() == 0) return refused;
   notify_multiplier_ = TRY(device_.config_read(notify_at + 16, 4));
   return {};
 }

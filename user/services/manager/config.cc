@@ -93,8 +93,8 @@ std::optional<u64> take_hex(std::string_view* s, usize digits) {
   return value;
 }
 
-// "0x3f8" or "1016", at most 16 bits.
-std::optional<u64> take_port(std::string_view* s) {
+// "0x3f8" or "1016", at most 16 bits: an I/O port, an interrupt line.
+std::optional<u64> take_u16(std::string_view* s) {
   const std::optional<u64> value = take(s, "0x") ? take_number(s, 16) : take_number(s);
   return value.has_value() && *value <= 0xffff ? value : std::nullopt;
 }
@@ -128,8 +128,6 @@ struct Word {
 constexpr Word<CapabilityKind> kCapabilityWords[] = {
     {"irq-control", CapabilityKind::irq_control},
     {"kernel-log", CapabilityKind::kernel_log},
-    {"time", CapabilityKind::time},
-    {"random", CapabilityKind::random},
     {"physical-memory", CapabilityKind::physical_memory},
     {"acpi", CapabilityKind::acpi},
     {"reboot", CapabilityKind::reboot},
@@ -157,19 +155,20 @@ std::optional<T> find_word(const Word<T> (&words)[N], std::string_view text) {
 }
 
 std::optional<CapabilityWish> parse_capability(std::string_view s) {
-  if (take(&s, "io-ports:")) {
-    CapabilityWish wish{CapabilityKind::io_ports, 0, 0};
-    const std::optional<u64> first = take_port(&s);
+  const bool ports = take(&s, "io-ports:");
+  if (ports || take(&s, "irq-control:")) {
+    const std::optional<u64> first = take_u16(&s);
     if (!first.has_value()) return std::nullopt;
-    const std::optional<u64> last = take(&s, "-") ? take_port(&s) : first;
+    const std::optional<u64> last = take(&s, "-") ? take_u16(&s) : first;
     if (!last.has_value() || !s.empty() || *last < *first) return std::nullopt;
-    wish.first_port = static_cast<u16>(*first);
-    wish.last_port = static_cast<u16>(*last);
-    return wish;
+    return CapabilityWish{.kind = ports ? CapabilityKind::io_ports : CapabilityKind::irq_control,
+                          .whole = false,
+                          .first = static_cast<u16>(*first),
+                          .last = static_cast<u16>(*last)};
   }
   const std::optional<CapabilityKind> kind = find_word(kCapabilityWords, s);
   if (!kind.has_value()) return std::nullopt;
-  return CapabilityWish{*kind, 0, 0};
+  return CapabilityWish{.kind = *kind};
 }
 
 template <class... Args>

@@ -8,8 +8,9 @@
 //   provides = log                   ports it offers
 //   uses = time, block               ports it may call
 //   capabilities = kernel-log, io-ports:0x3f8-0x3ff
-//                                    irq-control io-ports:A[-B] kernel-log time random physical-memory acpi reboot
-//                                    kernel-info kernel-trace kernel-console initrd
+//                                    irq-control irq-control:A[-B] io-ports:A[-B] kernel-log physical-memory reboot
+//                                    acpi (an argument rsdp=ADDRESS) kernel-info kernel-trace kernel-console initrd
+//                                    With lines, irq-control gives no message interrupts. The clock is everybody's.
 //   match = pci:1af4:1042, pci-class:01:00       drivers only: devices it is started for (hexadecimal)
 //   restart = on-failure             always on-failure never
 //   backoff = 10ms..5s               wait before a restart: the first time .. at most; us ms s m
@@ -64,8 +65,6 @@ enum class CapabilityKind : u8 {
   irq_control,
   io_ports,
   kernel_log,
-  time,
-  random,
   physical_memory,
   acpi,
   reboot,
@@ -76,9 +75,11 @@ enum class CapabilityKind : u8 {
 };
 
 struct CapabilityWish {
-  CapabilityKind kind = CapabilityKind::time;
-  u16 first_port = 0;  // io_ports only; both inclusive
-  u16 last_port = 0;
+  CapabilityKind kind = CapabilityKind::kernel_info;
+  bool whole = true;  // no range was given
+  u16 first = 0;      // of ports or interrupt lines; both inclusive
+  u16 last = 0;
+  u64 scope() const { return whole ? 0 : first | (u64{last} - first + 1) << 32; }
 };
 
 struct DeviceMatch {

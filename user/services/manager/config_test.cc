@@ -27,7 +27,7 @@ exec = /bin/log    # a comment
 args = --file, a b , x#y
 provides = log, log.read
 uses = time
-capabilities = kernel-log, io-ports:0x3f8-0x3ff, io-ports:96, irq-control, time, random, physical-memory, acpi, reboot
+capabilities = kernel-log, io-ports:0x3f8-0x3ff, io-ports:96, irq-control, irq-control:4-7, irq-control:0x10, physical-memory, acpi, reboot
 restart = always
 backoff = 20ms..2m
 max-restarts = 3/10s
@@ -53,10 +53,14 @@ needs = log
   EXPECT_EQ(log.uses[0], "time");
   ASSERT_EQ(log.capabilities.size(), 9u);
   EXPECT_EQ(log.capabilities[0].kind, CapabilityKind::kernel_log);
-  EXPECT_EQ(log.capabilities[1].first_port, 0x3f8);
-  EXPECT_EQ(log.capabilities[1].last_port, 0x3ff);
-  EXPECT_EQ(log.capabilities[2].first_port, 96);
-  EXPECT_EQ(log.capabilities[2].last_port, 96);
+  EXPECT_EQ(log.capabilities[1].first, 0x3f8);
+  EXPECT_EQ(log.capabilities[1].last, 0x3ff);
+  EXPECT_EQ(log.capabilities[2].scope(), 96 | u64{1} << 32);
+  EXPECT_EQ(log.capabilities[3].kind, CapabilityKind::irq_control);
+  EXPECT_EQ(log.capabilities[3].scope(), 0u);
+  EXPECT_EQ(log.capabilities[4].kind, CapabilityKind::irq_control);
+  EXPECT_EQ(log.capabilities[4].scope(), 4 | u64{4} << 32);
+  EXPECT_EQ(log.capabilities[5].scope(), 0x10 | u64{1} << 32);
   EXPECT_EQ(log.restart, RestartPolicy::always);
   EXPECT_EQ(log.backoff_first_ns, 20'000'000u);
   EXPECT_EQ(log.backoff_max_ns, 120'000'000'000u);
@@ -121,9 +125,12 @@ TEST(Config, BadValuesAreNamed) {
   EXPECT_EQ(error_for("state = 1G"), "4: state '1G' is no size such as 64K, at most 64M\n");
   EXPECT_EQ(error_for("state = 65M"), "4: state '65M' is no size such as 64K, at most 64M\n");
   EXPECT_EQ(error_for("restart = maybe"), "4: restart 'maybe' is not always, on-failure or never\n");
-  EXPECT_EQ(error_for("capabilities = time, everything"), "4: unknown capability 'everything'\n");
+  EXPECT_EQ(error_for("capabilities = reboot, everything"), "4: unknown capability 'everything'\n");
   EXPECT_EQ(error_for("capabilities = io-ports:0x3ff-0x3f8"), "4: unknown capability 'io-ports:0x3ff-0x3f8'\n");
   EXPECT_EQ(error_for("capabilities = io-ports:0x10000"), "4: unknown capability 'io-ports:0x10000'\n");
+  EXPECT_EQ(error_for("capabilities = irq-control:"), "4: unknown capability 'irq-control:'\n");
+  EXPECT_EQ(error_for("capabilities = irq-control:7-4"), "4: unknown capability 'irq-control:7-4'\n");
+  EXPECT_EQ(error_for("capabilities = irq-control:4-"), "4: unknown capability 'irq-control:4-'\n");
   EXPECT_EQ(error_for("exec = /y"), "4: 'exec' is given twice\n");
   EXPECT_EQ(error_for("needs ="), "4: 'needs' has no value\n");
   EXPECT_EQ(error_for("args = a,,b"), "4: 'args' has an empty item\n");

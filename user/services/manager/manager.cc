@@ -465,23 +465,20 @@ void Manager::grant_wish(const CapabilityWish& wish, u32 ports_before, Grants& g
   namespace k = rights::kernel_control;
   switch (wish.kind) {
     case CapabilityKind::irq_control:
-      return grants.add("irq-control", authority_.irq, kShare | rights::interrupt_control::create);
+      return grants.add("irq-control", authority_.irq, kShare | rights::interrupt_control::create, wish.scope());
     case CapabilityKind::io_ports: {
-      const u64 scope = wish.first_port | (u64{wish.last_port} - wish.first_port + 1) << 32;
       const Rights rights = kShare | rights::io_ports::read | rights::io_ports::write;
-      if (ports_before == 0) return grants.add("io-ports", authority_.io, rights, scope);
-      return grants.add_made("io-ports", instance_name("", ports_before + 1).view(), authority_.io, rights, scope);
+      if (ports_before == 0) return grants.add("io-ports", authority_.io, rights, wish.scope());
+      return grants.add_made("io-ports", instance_name("", ports_before + 1).view(), authority_.io, rights,
+                             wish.scope());
     }
     case CapabilityKind::kernel_log:
       return grants.add("kernel-log", authority_.control, kShare | k::log_read | k::log_write);
-    case CapabilityKind::time:
-    case CapabilityKind::random:
-      return;  // everybody has them
     case CapabilityKind::physical_memory:
       grants.add("physical-memory", authority_.physical, rights::common | rights::memory::read | rights::memory::write);
       return grants.add("dma-control", authority_.control, kShare | k::physical);
     case CapabilityKind::acpi:
-      return grants.add("acpi", authority_.acpi, kShare | rights::memory::read);
+      return;  // an argument: try_start()
     case CapabilityKind::reboot:
       return grants.add("reboot", authority_.control, kShare | k::power);
     case CapabilityKind::kernel_info:
@@ -545,15 +542,16 @@ void Manager::add_device(const DeviceInfo& info) {
   }
 }
 
-Result<void> Manager::power(u32 action) {
-  if (action > 1) return Status::invalid_argument;
-  log_notice("{}", action == 0 ? "power off" : "reset");
+Result<void> Manager::power(PowerAction action) {
+  if (action != PowerAction::off && action != PowerAction::reset) return Status::invalid_argument;
+  const bool off = action == PowerAction::off;
+  log_notice("{}", off ? "power off" : "reset");
   const DeviceManagerClient devices = device_manager();
   if (devices) {
     const Deadline deadline = after(kDeviceManagerPatience);
-    static_cast<void>(action == 0 ? devices.power_off(deadline) : devices.reset(deadline));  // comes back if it failed
+    static_cast<void>(off ? devices.power_off(deadline) : devices.reset(deadline));  // comes back if it failed
   }
-  return sys::system_power(authority_.control, action == 0 ? 1 : 0);
+  return sys::system_power(authority_.control, static_cast<u64>(action));
 }
 
 }  // namespace keel::manager

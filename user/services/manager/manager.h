@@ -32,7 +32,7 @@ inline constexpr u64 kExitTimedOut = 138;
 
 // What the manager was given that services may be given parts of.
 struct Authority {
-  CapIndex control, initrd, physical, irq, io, time, acpi;
+  CapIndex control, initrd, physical, irq, io, time;
   std::string_view rsdp;
 };
 
@@ -57,7 +57,7 @@ class Manager {
   void kill(Record& record, u64 status);
   // Anew, with a fresh count of restarts.
   void restart(Record& record);
-  Result<void> power(u32 action);
+  Result<void> power(PowerAction action);
 
  private:
   // Of a record, for this run of the manager.

@@ -19,7 +19,6 @@ Authority authority() {
           .irq = find_capability("irq"),
           .io = find_capability("io"),
           .time = find_capability("time"),
-          .acpi = find_capability("acpi"),
           .rsdp = argument_value("rsdp")};
 }
 

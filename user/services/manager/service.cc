@@ -81,7 +81,7 @@ Result<void> ManagerService::restart(Session session, std::string_view name) {
 
 Result<void> ManagerService::power(Session session, u32 action) {
   if (!may_command(session)) return Status::access_denied;
-  return manager_.power(action);
+  return manager_.power(PowerAction{action});
 }
 
 Result<GivenCap> NamesService::lookup(Session session, std::string_view name) {

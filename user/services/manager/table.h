@@ -2,8 +2,7 @@
 //
 // Invariants   I1 a record whose intent is `none` is true: its capabilities are held, its state is what it says.
 //              I2 a record whose intent is `starting` names everything made so far except perhaps the last thing. A
-//                 successor ends what it names, and deletes every capability that no record names (sweep in
-//                 manager.cc).
+//                 successor ends what it names, and deletes every capability that no record names (sweep in run.cc).
 // Order        intent is written before, commit after: the manager may die between any two stores. It is one thread, so
 //              program order is all that is needed; each commit is followed by a compiler barrier.
 // Trust        only managers write here. A wrong magic or size starts afresh.

@@ -1,4 +1,5 @@
-// The registers of a thread that is not running, at offsets that the entry code knows (entry.S, checked in entry.cc).
+// The registers of a thread that is not running, at offsets that the entry code knows (entry.S, checked in
+// processor.cc).
 #pragma once
 
 #include "abi/types.h"
