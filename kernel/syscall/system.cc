@@ -25,7 +25,7 @@ Result<void> log_write(CallContext& c, KernelControl&, u64 bytes, u64 level) {
     if ((text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f)
       text[i] = '?';  // a record is one line and moves no cursor
   }
-  c.machine().log.write(c.cpu, LogLevel(level), c.process().id(), {text, bytes});
+  c.machine().log.write(c.cpu, LogLevel(level), &c.process(), {text, bytes});
   return {};
 }
 
@@ -41,7 +41,8 @@ Result<LogReadResult> log_read(CallContext& c, KernelControl&, u64 sequence, Dea
     return LogReadResult{};
   }
   memcpy(c.thread.message_page->words, record.text, record.bytes);
-  return LogReadResult{record.sequence, record.time_ns, record.bytes, record.level, record.process};
+  return LogReadResult{record.sequence, record.time_ns, record.bytes,   record.level,
+                       record.process,  record.name[0], record.name[1], record.name[2]};
 }
 
 Result<SystemInfoResult> system_info(CallContext& c, KernelControl&) {

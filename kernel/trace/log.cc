@@ -1,5 +1,7 @@
 #include "kernel/trace/log.h"
 
+#include <string.h>
+
 #include <arch/early_console.h>
 
 #include "kernel/core/cpu.h"
@@ -19,11 +21,15 @@ void show(const LogRecord& record) {
 
 }  // namespace
 
-void Log::write(Cpu& cpu, LogLevel level, u64 process, std::string_view text) {
+void Log::write(Cpu& cpu, LogLevel level, const Process* process, std::string_view text) {
   if (text.size() > LogRecord::kMaxText) text = text.substr(0, LogRecord::kMaxText);
   LogRecord record;
   record.time_ns = cpu.now_ns();
-  record.process = process;
+  if (process != nullptr) {
+    record.process = process->id();
+    static_assert(sizeof(record.name) == sizeof(process->name().text));
+    memcpy(record.name, process->name().text, sizeof(record.name));
+  }
   record.level = u16(level);
   record.bytes = u16(text.size());
   for (usize i = 0; i < text.size(); ++i) record.text[i] = text[i];
@@ -56,6 +62,6 @@ void Log::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {
 
 void Log::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
 
-void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, 0, text); }
+void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, nullptr, text); }
 
 }  // namespace keel

@@ -18,7 +18,8 @@ struct LogRecord {
   static constexpr u32 kMaxText = 240;
   u64 sequence = 0;
   u64 time_ns = 0;
-  u64 process = 0;  // 0: the kernel
+  u64 process = 0;   // 0: the kernel
+  u64 name[3] = {};  // the process's, as it was then: whoever reads may come when it is gone
   u16 level = 0;
   u16 bytes = 0;
   u32 reserved = 0;
@@ -29,7 +30,8 @@ class Log {
  public:
   static constexpr u32 kRecords = 256;
 
-  void write(Cpu& cpu, LogLevel level, u64 process, std::string_view text);
+  // `process` wrote it; null: the kernel.
+  void write(Cpu& cpu, LogLevel level, const Process* process, std::string_view text);
   // The first record at or after `sequence`; false when there is none yet.
   bool read(Cpu& cpu, u64 sequence, LogRecord* out);
   void set_console(bool enabled) { console_ = enabled; }

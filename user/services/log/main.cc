@@ -97,7 +97,7 @@ class Follower {
       record.level = static_cast<u32>(read->level);
       const usize bytes = read->bytes < 240 ? read->bytes : 240;
       record.text = std::string_view(reinterpret_cast<const char*>(message_page().words), bytes);
-      record.name = name_of(read->process);
+      record.name = name_of(*read);
       if (sequence == 1) missed_the_first_ = read->sequence != 1;
       sequence = read->sequence + 1;
       history_.add(record);
@@ -105,18 +105,13 @@ class Follower {
     }
   }
 
-  FixedString<31> name_of(u64 process) {
-    if (process == 0) return "kernel";
-    if (process == last_process_) return last_name_;
-    const Result<sys::ProcessListResult> found = sys::process_list(find_capability("kernel-info"), process - 1);
-    if (!found.has_value() || found->id != process) return "?";
-    const u64 words[3] = {found->name0, found->name1, found->name2};
+  static FixedString<31> name_of(const sys::LogReadResult& read) {
+    if (read.process == 0) return "kernel";
+    const u64 words[3] = {read.name0, read.name1, read.name2};
     const char* text = reinterpret_cast<const char*>(words);
     usize size = 0;
     while (size < sizeof words && text[size] != 0) ++size;
-    last_process_ = process;
-    last_name_ = std::string_view(text, size);
-    return last_name_;
+    return std::string_view(text, size);
   }
 
   // The console's driver says when the kernel stopped showing records itself: by its first record.
@@ -144,8 +139,6 @@ class Follower {
   CapIndex log_;
   State* state_;
   bool missed_the_first_ = false;
-  u64 last_process_ = 0;
-  FixedString<31> last_name_;
 };
 
 class LogService final : public LogServer {
