@@ -7,6 +7,32 @@
 # SAFETY: runs with interrupts off; each path uses only the thread's state, the CPU's stack and the registers named.
 #include "kernel/arch/x86_64/offsets.h"
 
+# The registers of a message, in and out of the thread in r10.
+    .macro save_message
+    movq %rax, T_RAX(%r10)
+    movq %rdi, T_RDI(%r10)
+    movq %rsi, T_WORD0+0(%r10)
+    movq %rdx, T_WORD0+8(%r10)
+    movq %r8, T_WORD0+16(%r10)
+    movq %r9, T_WORD0+24(%r10)
+    movq %r12, T_WORD0+32(%r10)
+    movq %r13, T_WORD0+40(%r10)
+    movq %r14, T_WORD0+48(%r10)
+    movq %r15, T_WORD0+56(%r10)
+    .endm
+    .macro load_message
+    movq T_RAX(%r10), %rax
+    movq T_RDI(%r10), %rdi
+    movq T_WORD0+0(%r10), %rsi
+    movq T_WORD0+8(%r10), %rdx
+    movq T_WORD0+16(%r10), %r8
+    movq T_WORD0+24(%r10), %r9
+    movq T_WORD0+32(%r10), %r12
+    movq T_WORD0+40(%r10), %r13
+    movq T_WORD0+48(%r10), %r14
+    movq T_WORD0+56(%r10), %r15
+    .endm
+
     .section .text.entry, "ax", @progbits
     .balign 4096
     .globl entry_text
@@ -30,16 +56,7 @@ entry_system_call:
     .globl entry_slow_call
 entry_slow_call:
     movq CPU_CURRENT(%r11), %r10
-    movq %rax, T_RAX(%r10)
-    movq %rdi, T_RDI(%r10)
-    movq %rsi, T_WORD0+0(%r10)
-    movq %rdx, T_WORD0+8(%r10)
-    movq %r8, T_WORD0+16(%r10)
-    movq %r9, T_WORD0+24(%r10)
-    movq %r12, T_WORD0+32(%r10)
-    movq %r13, T_WORD0+40(%r10)
-    movq %r14, T_WORD0+48(%r10)
-    movq %r15, T_WORD0+56(%r10)
+    save_message
     movq %r11, %rbx
     movq %r11, %rdi
     xorl %ebp, %ebp
@@ -53,16 +70,7 @@ entry_resume:
     movq %rax, %r10
     cmpq $0, T_RESUME(%r10)
     jne resume_interrupted
-    movq T_RDI(%r10), %rdi
-    movq T_WORD0+0(%r10), %rsi
-    movq T_WORD0+8(%r10), %rdx
-    movq T_WORD0+16(%r10), %r8
-    movq T_WORD0+24(%r10), %r9
-    movq T_WORD0+32(%r10), %r12
-    movq T_WORD0+40(%r10), %r13
-    movq T_WORD0+48(%r10), %r14
-    movq T_WORD0+56(%r10), %r15
-    movq T_RAX(%r10), %rax
+    load_message
     movq %r10, %rcx
 
 # The end of the fast paths: rcx = thread, the message in its registers.
@@ -84,16 +92,7 @@ resume_interrupted:
     pushq T_RFLAGS(%r10)
     pushq $USER_CODE
     pushq T_RIP(%r10)
-    movq T_RAX(%r10), %rax
-    movq T_RDI(%r10), %rdi
-    movq T_WORD0+0(%r10), %rsi
-    movq T_WORD0+8(%r10), %rdx
-    movq T_WORD0+16(%r10), %r8
-    movq T_WORD0+24(%r10), %r9
-    movq T_WORD0+32(%r10), %r12
-    movq T_WORD0+40(%r10), %r13
-    movq T_WORD0+48(%r10), %r14
-    movq T_WORD0+56(%r10), %r15
+    load_message
     movq T_RBX(%r10), %rbx
     movq T_RBP(%r10), %rbp
     movq T_RCX(%r10), %rcx
@@ -114,16 +113,7 @@ trap:
     jz trap_in_kernel
     pushq %r10
     movq entry_cpu+CPU_CURRENT(%rip), %r10
-    movq %rax, T_RAX(%r10)
-    movq %rdi, T_RDI(%r10)
-    movq %rsi, T_WORD0+0(%r10)
-    movq %rdx, T_WORD0+8(%r10)
-    movq %r8, T_WORD0+16(%r10)
-    movq %r9, T_WORD0+24(%r10)
-    movq %r12, T_WORD0+32(%r10)
-    movq %r13, T_WORD0+40(%r10)
-    movq %r14, T_WORD0+48(%r10)
-    movq %r15, T_WORD0+56(%r10)
+    save_message
     movq %rbx, T_RBX(%r10)
     movq %rbp, T_RBP(%r10)
     movq %rcx, T_RCX(%r10)
