@@ -83,6 +83,34 @@ enum class FaultKind : u64 {
   stack = 9,   // stack segment or non-canonical stack address
   other = 10,  // detail = vector
 };
+// What people are told. What a page fault was is in its detail.
+constexpr const char* fault_name(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::page:
+      return "bad memory access";
+    case FaultKind::divide:
+      return "division error";
+    case FaultKind::breakpoint:
+      return "breakpoint";
+    case FaultKind::illegal_instruction:
+      return "illegal instruction";
+    case FaultKind::protection:
+      return "protection violation";
+    case FaultKind::floating_point:
+      return "floating-point error";
+    case FaultKind::alignment:
+      return "misaligned access";
+    case FaultKind::debug:
+      return "debug exception";
+    case FaultKind::stack:
+      return "bad stack";
+    case FaultKind::other:
+      return "exception";
+  }
+  return "exception";
+}
+// The exit status of a process that died of a fault: this and the FaultKind.
+inline constexpr u64 kFaultStatus = u64{0xfa17} << 32;
 enum class FaultAnswer : u64 { kill = 0, resume = 1 };
 
 // thread_registers / thread_set_registers, in the message page from word 0.

@@ -7,7 +7,8 @@ find_package(GTest REQUIRED)
 
 string(REPLACE "," ";" sanitizers "${KEEL_SANITIZE}")
 set(KEEL_HOST_FLAGS
-    ${KEEL_CXX_FLAGS} -O1 -DKEEL_HOST -DKEEL_LOCK_CHECKER -I${KEEL_ROOT} -I${KEEL_GEN} -I${KEEL_ROOT}/kernel/arch/host/include
+    ${KEEL_CXX_FLAGS} -O1 -DKEEL_HOST -DKEEL_LOCK_CHECKER -I${KEEL_ROOT} -I${KEEL_GEN} -I${KEEL_ROOT}/kernel/arch/include
+    -I${KEEL_ROOT}/kernel/arch/host/include
     -fsanitize=${KEEL_SANITIZE})
 if("undefined" IN_LIST sanitizers)
   list(APPEND KEEL_HOST_FLAGS -fno-sanitize-recover=all)

@@ -1,7 +1,7 @@
 # keel.elf: the kernel. A position-independent ELF that keeps its relative relocations and applies them itself at boot.
 set(KEEL_KERNEL_FLAGS
     ${KEEL_FREESTANDING_FLAGS} -mno-red-zone -mno-mmx -mno-sse -mno-sse2 -fpie -fdirect-access-external-data -DKEEL_KERNEL
-    -I${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/include)
+    -I${KEEL_ROOT}/kernel/arch/include -I${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/include)
 if(KEEL_PROFILE STREQUAL hardened)
   list(APPEND KEEL_KERNEL_FLAGS -fsanitize=kcfi)
 endif()

@@ -111,30 +111,9 @@ void report_crash(Cpu& cpu, const Thread& t, const char* what) {
 }
 
 const char* describe(const FaultRecord& fault) {
-  switch (fault.kind) {
-    case FaultKind::page:
-      if ((fault.detail & 16) != 0) return "execution of memory that is not code";
-      return (fault.detail & 2) != 0 ? "bad write" : "bad read";
-    case FaultKind::divide:
-      return "division error";
-    case FaultKind::breakpoint:
-      return "breakpoint";
-    case FaultKind::illegal_instruction:
-      return "illegal instruction";
-    case FaultKind::protection:
-      return "protection violation";
-    case FaultKind::floating_point:
-      return "floating-point error";
-    case FaultKind::alignment:
-      return "misaligned access";
-    case FaultKind::debug:
-      return "debug exception";
-    case FaultKind::stack:
-      return "bad stack";
-    case FaultKind::other:
-      return "exception";
-  }
-  return "exception";
+  if (fault.kind != FaultKind::page) return fault_name(fault.kind);
+  if ((fault.detail & 16) != 0) return "execution of memory that is not code";
+  return (fault.detail & 2) != 0 ? "bad write" : "bad read";
 }
 
 Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
@@ -147,7 +126,7 @@ Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
     handler->deliver_fault(cpu, t, t.process->handler_badge());
   } else {
     report_crash(cpu, t, describe(t.fault));
-    t.process->kill(cpu, u64{0xfa17} << 32 | u64(kind));
+    t.process->kill(cpu, kFaultStatus | u64(kind));
   }
   return leave_kernel(cpu);
 }

@@ -6,38 +6,6 @@
 #include "base/format.h"
 
 namespace keel::shell {
-namespace {
-
-// What the kernel gives a process that died of a fault: this and a FaultKind.
-constexpr u64 kFaultStatus = u64{0xfa17} << 32;
-
-std::string_view fault_name(FaultKind kind) {
-  switch (kind) {
-    case FaultKind::page:
-      return "bad memory access";
-    case FaultKind::divide:
-      return "division error";
-    case FaultKind::breakpoint:
-      return "breakpoint";
-    case FaultKind::illegal_instruction:
-      return "illegal instruction";
-    case FaultKind::protection:
-      return "protection violation";
-    case FaultKind::floating_point:
-      return "floating-point error";
-    case FaultKind::alignment:
-      return "misaligned access";
-    case FaultKind::debug:
-      return "debug exception";
-    case FaultKind::stack:
-      return "bad stack";
-    case FaultKind::other:
-      return "exception";
-  }
-  return "exception";
-}
-
-}  // namespace
 
 Job& Jobs::add_background(std::string_view text, u64 pid, Cap process) {
   u32 number = 1;

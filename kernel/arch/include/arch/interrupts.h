@@ -1,4 +1,4 @@
-// Interrupt lines and messages of this machine: I/O APICs and MSI.
+// Interrupt lines and messages of the machine. On the host there are 24 lines, and masking does nothing.
 #pragma once
 
 #include "base/types.h"

@@ -1,4 +1,4 @@
-// Simulated I/O ports: they read as all ones and ignore what is written.
+// I/O ports. On the host they read as all ones and ignore what is written.
 #pragma once
 
 #include "base/types.h"
