@@ -1,5 +1,5 @@
 // CapNode: one derivation. Whatever outlives a call and gives access to an object is a node in that object's tree: a
-// capability in a slot, a mapped region, a DMA mapping, a capability inside a queued message. So revoking reaches all.
+// capability in a slot, a mapped region, a DMA mapping, a binding (binding.h). So revoking reaches all.
 //
 // Invariants   I1 all nodes of a tree name the same object; depth(child) = depth(parent) + 1 <= kMaxDepth.
 //              I2 a tombstone has children and no holder; it goes with its last child.
@@ -12,7 +12,7 @@
 
 namespace keel {
 
-enum class NodeKind : u8 { unlinked, slot, region, dma, message, tombstone };
+enum class NodeKind : u8 { unlinked, slot, region, dma, binding, tombstone };
 
 struct CapNode {
   static constexpr u32 kMaxDepth = 32;
@@ -22,8 +22,8 @@ struct CapNode {
   CapNode* first_child = nullptr;
   CapNode* next_sibling = nullptr;
   CapNode* previous_sibling = nullptr;
-  void* holder = nullptr;  // CapSpace, Region, DmaMapping or Message, by kind
-  u64 slot = 0;            // slot nodes: the capability's index in the holder
+  void* holder = nullptr;  // by kind: CapSpace, Region, DmaMapping; binding, tombstone: the group that pays
+  u64 slot = 0;            // slot nodes: the capability's index in the holder. Bindings: their data
   NodeKind kind = NodeKind::unlinked;
   u8 depth = 0;
   bool dying = false;  // the root of a revocation in progress

@@ -1,5 +1,6 @@
 #include "kernel/cap/tree.h"
 
+#include "kernel/cap/binding.h"
 #include "kernel/cap/space.h"
 #include "kernel/core/cpu.h"
 #include "kernel/group/group.h"
@@ -175,6 +176,7 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
       if (kind == NodeKind::slot) holder = RefPtr<KObject>(static_cast<CapSpace*>(leaf->holder)->owner());
       freed = remove_locked(object, *leaf);
       if (kind == NodeKind::region) object.add_revoked_region(*leaf);
+      if (kind == NodeKind::binding) BindingBase::revoke(*leaf);  // now its owner's alone
     }
     free_tombstones(cpu, freed);
     if (kind == NodeKind::slot) {
@@ -183,7 +185,7 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
       free_slot_node(cpu, space->group(), *leaf);
     } else if (kind == NodeKind::region) {
       if (!object.finish_revoked_region(cpu)) return false;
-    } else {
+    } else if (kind == NodeKind::dma) {
       object.drop_ref();  // a DMA mapping keeps its pins until its domain is released
     }
   }

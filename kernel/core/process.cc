@@ -89,10 +89,10 @@ bool Process::leave_and_tear_down(Cpu& cpu) {
 
 void Process::finish_exit(Cpu& cpu) {
   state_ = ProcessState::dead;
-  set_handler(nullptr, 0);
+  clear_handler(cpu);
   while (Thread* waiter = waiters_.front()) waiter->end_wait(cpu, Status::ok, exit_status_);
-  if (watcher_) watcher_->signal(cpu, watcher_bits_);
-  watcher_.reset();
+  watcher_.signal(cpu);
+  watcher_.release(cpu);
 }
 
 bool Process::release_step(Cpu& cpu) {
@@ -114,13 +114,10 @@ void Process::wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline 
   waiters_.push_back(thread);
 }
 
-void Process::watch(Cpu& cpu, Notification* notification, u64 bits) {
-  if (state_ == ProcessState::dead) {
-    notification->signal(cpu, bits);
-    return;
-  }
-  watcher_ = RefPtr<Notification>(*notification);
-  watcher_bits_ = bits;
+Result<void> Process::watch(Cpu& cpu, const BindRequest<Notification>& target) {
+  if (state_ != ProcessState::dead) return watcher_.bind(cpu, target);
+  target.target.signal(cpu, target.data);
+  return {};
 }
 
 // Nobody can see the process any more; it runs on while it has threads.
@@ -128,11 +125,13 @@ void Process::on_zero_handles(Cpu& cpu) {
   while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);
 }
 
-void Process::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
+Port* Process::handler() const { return handler_.get(); }
 
-void Process::set_handler(RefPtr<Port> port, u64 badge) {
-  handler_ = std::move(port);
-  handler_badge_ = badge;
+Result<void> Process::set_handler(Cpu& cpu, const BindRequest<Port>& target) {
+  if (state_ == ProcessState::dead) return Status::bad_state;
+  return handler_.bind(cpu, target);
 }
+
+void Process::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
 
 }  // namespace keel

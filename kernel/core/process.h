@@ -13,6 +13,7 @@
 #pragma once
 
 #include "base/intrusive_tree.h"
+#include "kernel/cap/binding.h"
 #include "kernel/cap/space.h"
 #include "kernel/core/thread.h"
 
@@ -54,14 +55,17 @@ class Process final : public KObject {
 
   // Queues the current thread until the process is dead.
   void wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline);
-  void watch(Cpu& cpu, Notification* notification, u64 bits);
+  // Signals when the process is dead, at once if it is. Errors: no_memory, quota_exceeded, revoked, too_deep.
+  Result<void> watch(Cpu& cpu, const BindRequest<Notification>& target);
   void wake_revoked(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
 
   // The fault handler's port; may be null.
-  Port* handler() const { return handler_.get(); }
-  u64 handler_badge() const { return handler_badge_; }
-  void set_handler(RefPtr<Port> port, u64 badge);
+  Port* handler() const;
+  u64 handler_badge() const { return handler_.data(); }
+  // Errors: bad_state (it is dead), no_memory, quota_exceeded, revoked, too_deep.
+  Result<void> set_handler(Cpu& cpu, const BindRequest<Port>& target);
+  void clear_handler(Cpu& cpu) { handler_.release(cpu); }
 
   u32 top_level = kLevels - 1;
   u64 faults = 0;
@@ -106,10 +110,8 @@ class Process final : public KObject {
   ProcessState state_ = ProcessState::fresh;
   u64 exit_status_ = 0;
   RefPtr<AddressSpace> space_;
-  RefPtr<Port> handler_;
-  u64 handler_badge_ = 0;
-  RefPtr<Notification> watcher_;
-  u64 watcher_bits_ = 0;
+  Binding<Port> handler_;
+  Binding<Notification> watcher_;
   ProcessName name_;
   Teardown teardown_{*this};
 };

@@ -23,7 +23,7 @@ Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_mess
 }
 
 void Port::destroy(Cpu& cpu) {
-  (void)bind(cpu, nullptr);
+  unbind(cpu);
   if (queue_ != nullptr) heap_of(cpu).free(cpu, group(), queue_, capacity_ * sizeof(Queued));
   destroy_object(cpu, group(), this);
 }
@@ -118,8 +118,8 @@ Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
 }
 
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
-  if (bound_ != nullptr) {
-    if (u64 bits = bound_->take()) {
+  if (Notification* notification = bound(cpu)) {
+    if (u64 bits = notification->take()) {
       deliver_words(server, &bits, 1, 0, MessageKind::signal);
       return {};
     }
@@ -198,24 +198,36 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   return {};
 }
 
-Result<void> Port::bind(Cpu& cpu, Notification* notification) {
-  if (notification != nullptr && notification->port() != nullptr && notification->port() != this) return Status::busy;
-  if (bound_ == notification) return {};
-  if (bound_ != nullptr) {
-    bound_->set_port(nullptr);
-    set_signal_pending(false);
-    bound_->drop_ref();
-  }
-  bound_ = notification;
-  if (notification != nullptr) {
-    notification->add_ref();
-    notification->set_port(this);
-    if (u64 bits = notification->take()) notification->signal(cpu, bits);
-  }
+Result<void> Port::bind(Cpu& cpu, const BindRequest<Notification>& target) {
+  Notification& notification = target.target;
+  Port* other = notification.port();
+  if (other != nullptr && other != this && other->bound(cpu) != nullptr) return Status::busy;
+  RefPtr<Notification> old;
+  if (Notification* held = bound_.held()) old = RefPtr<Notification>(*held);
+  TRY(bound_.bind(cpu, target));
+  if (old) leave(*old);
+  notification.set_port(this);
+  if (u64 bits = notification.take()) notification.signal(cpu, bits);
   return {};
 }
 
+void Port::unbind(Cpu& cpu) {
+  if (Notification* held = bound_.held()) leave(*held);
+  bound_.release(cpu);
+}
+
+void Port::leave(Notification& notification) {
+  notification.set_port(nullptr);
+  set_signal_pending(false);
+}
+
+Notification* Port::bound(Cpu& cpu) {
+  if (bound_.is_revoked()) unbind(cpu);
+  return bound_.get();
+}
+
 bool Port::deliver_signal(Cpu& cpu, u64 bits) {
+  if (bound(cpu) == nullptr) return false;
   Thread* server = receiver();
   if (server == nullptr) return false;
   deliver_words(*server, &bits, 1, 0, MessageKind::signal);

@@ -13,8 +13,8 @@
 // See          docs/adr/0003-ipc.md, kernel/ipc/fast.cc (the common case again, for speed)
 #pragma once
 
+#include "kernel/cap/binding.h"
 #include "kernel/core/thread.h"
-#include "kernel/object/object.h"
 
 namespace keel {
 
@@ -39,8 +39,10 @@ class Port final : public KObject {
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
   // A thread has faulted: like a call whose message is the fault.
   void deliver_fault(Cpu& cpu, Thread& thread, u64 badge);
-  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere).
-  Result<void> bind(Cpu& cpu, Notification* notification);
+  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere), no_memory,
+  // quota_exceeded, revoked, too_deep; an earlier binding stays then.
+  Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
+  void unbind(Cpu& cpu);
   // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
   bool deliver_signal(Cpu& cpu, u64 bits);
 
@@ -78,12 +80,15 @@ class Port final : public KObject {
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
   void add_receiver(Thread& thread);
+  // The notification whose bits are received here, or null; lets go of one that was revoked.
+  Notification* bound(Cpu& cpu);
+  void leave(Notification& notification);
   // The thread that gets the next message, or null. The fast path leaves receiver_ null though more may wait.
   Thread* receiver();
 
   WaitQueue more_receivers_;
   WaitQueue callers_;
-  Notification* bound_ = nullptr;
+  Binding<Notification> bound_;
   Queued* queue_;
   u32 capacity_;
   u32 first_ = 0;

@@ -32,6 +32,7 @@ Result<RefPtr<Interrupt>> Interrupt::create_message(Cpu& cpu, ResourceGroup& gro
 }
 
 void Interrupt::destroy(Cpu& cpu) {
+  notification_.release(cpu);
   if (vector_ != 0) {
     if (line_ != kMessage) arch::mask_interrupt_line(line_);
     cpu.machine.interrupts.release(vector_);
@@ -39,21 +40,21 @@ void Interrupt::destroy(Cpu& cpu) {
   destroy_object(cpu, group(), this);
 }
 
-void Interrupt::on_zero_handles(Cpu&) {
+void Interrupt::on_zero_handles(Cpu& cpu) {
   if (line_ != kMessage) arch::mask_interrupt_line(line_);
-  notification_.reset();
+  notification_.release(cpu);
 }
 
 void Interrupt::fire(Cpu& cpu) {
   ++count_;
   if (trigger_ == Trigger::level) arch::mask_interrupt_line(line_);
-  if (notification_) notification_->signal(cpu, bits_);
+  notification_.signal(cpu);
 }
 
-void Interrupt::bind(Cpu&, Notification& notification, u64 bits) {
-  notification_ = RefPtr<Notification>(notification);
-  bits_ = bits;
+Result<void> Interrupt::bind(Cpu& cpu, const BindRequest<Notification>& target) {
+  TRY(notification_.bind(cpu, target));
   if (line_ != kMessage) arch::unmask_interrupt_line(line_);
+  return {};
 }
 
 void Interrupt::acknowledge() {

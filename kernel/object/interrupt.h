@@ -7,7 +7,7 @@
 // Locks        none: interrupts are delivered to, and bound on, one CPU.
 #pragma once
 
-#include "kernel/object/object.h"
+#include "kernel/cap/binding.h"
 
 namespace keel {
 
@@ -29,7 +29,8 @@ class Interrupt final : public KObject {
 
   // From the interrupt entry.
   void fire(Cpu& cpu);
-  void bind(Cpu& cpu, Notification& notification, u64 bits);
+  // Errors: no_memory, quota_exceeded, revoked, too_deep; an earlier binding stays then.
+  Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
   void acknowledge();
   u64 line() const { return line_; }
   u8 vector() const { return vector_; }
@@ -46,8 +47,7 @@ class Interrupt final : public KObject {
   ~Interrupt() override;
   void destroy(Cpu& cpu) override;
 
-  RefPtr<Notification> notification_;
-  u64 bits_ = 0;
+  Binding<Notification> notification_;
   u64 line_;
   u64 count_ = 0;
   u8 vector_ = 0;

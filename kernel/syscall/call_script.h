@@ -102,7 +102,7 @@ class CallScript {
                                     .fixed = true}));
       MUST(p.space()->populate(k.cpu(), VirtAddr(kShared), 4 * kPageSize));
     }
-    processes[2]->set_handler(handler, 77);
+    MUST(processes[2]->set_handler(k.cpu(), {*handler, nullptr, *group, 77}));
   }
 
   u8 byte() { return at_ < bytes_.size() ? bytes_[at_++] : 0; }

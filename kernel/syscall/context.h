@@ -52,6 +52,11 @@ class CallContext {
   // The slot of a capability that get() or the decoder has checked.
   CapSlot& slot(CapIndex index) const { return *MUST(caps().find(index)); }
   CapSlot& target() const { return slot(capability()); }
+  // `target`, bound through the caller's capability `index` and at its cost.
+  template <class T>
+  BindRequest<T> binding(T& target, CapIndex index, u64 data) const {
+    return {target, slot(index).node, group(), data};
+  }
 
   // A new object's first capability, in the caller's space, with all rights of its kind.
   template <class T>

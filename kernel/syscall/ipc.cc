@@ -17,7 +17,9 @@ Result<CapIndex> port_create(CallContext& c, ResourceGroup& group, u64 queue_mes
 }
 
 Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
-  return port.bind(c.cpu, notification);
+  if (notification != nullptr) return port.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), 0));
+  port.unbind(c.cpu);
+  return {};
 }
 
 Result<void> send(CallContext& c, Port& port) { return port.send(c.cpu, c.thread, c.target().scope); }
@@ -44,8 +46,9 @@ Result<u64> notification_wait(CallContext& c, Notification& notification, Deadli
 }
 
 Result<CapIndex> timer_create(CallContext& c, ResourceGroup& group, Notification& notification, u64 bits) {
-  if ((bits & ~allowed_bits(c.slot(CapIndex(c.word(0))))) != 0) return Status::missing_right;
-  return c.publish(TRY(Timer::create(c.cpu, group, notification, bits)));
+  const CapIndex through(c.word(0));
+  if ((bits & ~allowed_bits(c.slot(through))) != 0) return Status::missing_right;
+  return c.publish(TRY(Timer::create(c.cpu, group, c.binding(notification, through, bits))));
 }
 
 Result<void> timer_set(CallContext& c, Timer& timer, Deadline deadline, u64 period) {

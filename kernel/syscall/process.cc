@@ -75,15 +75,16 @@ Result<u64> process_wait(CallContext& c, Process& process, Deadline deadline) {
 }
 
 Result<void> process_watch(CallContext& c, Process& process, Notification& notification, u64 bits) {
-  u64 scope = c.slot(CapIndex(c.word(0))).scope;
+  const CapIndex through(c.word(0));
+  u64 scope = c.slot(through).scope;
   if (scope != 0 && (bits & ~scope) != 0) return Status::missing_right;
-  process.watch(c.cpu, &notification, bits);
-  return {};
+  return process.watch(c.cpu, c.binding(notification, through, bits));
 }
 
 Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
-  u64 badge = port == nullptr ? 0 : c.slot(CapIndex(c.word(0))).scope;
-  process.set_handler(port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
+  const CapIndex through(c.word(0));
+  if (port != nullptr) return process.set_handler(c.cpu, c.binding(*port, through, c.slot(through).scope));
+  process.clear_handler(c.cpu);
   return {};
 }
 
