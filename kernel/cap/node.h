@@ -2,7 +2,7 @@
 // capability in a slot, a mapped region, a DMA mapping, a binding (binding.h). So revoking reaches all.
 //
 // Invariants   I1 all nodes of a tree name the same object; depth(child) = depth(parent) + 1 <= kMaxDepth.
-//              I2 a tombstone has children and no holder; it goes with its last child.
+//              I2 a tombstone has children and no holder; it goes with its last child. So does a lease (lease.h).
 //              I3 a linked node holds a reference to its object.
 // Locks        every field but `holder` of a slot node is guarded by object->tree_lock().
 // Costs        64 bytes. link and unlink are O(1) (unlink may free a chain of <= 32 tombstones).
@@ -26,7 +26,8 @@ struct CapNode {
   u64 slot = 0;            // slot nodes: the capability's index in the holder. Bindings: their data
   NodeKind kind = NodeKind::unlinked;
   u8 depth = 0;
-  bool dying = false;  // the root of a revocation in progress
+  bool dying = false;     // the root of a revocation in progress
+  bool is_lease = false;  // a Lease, whose kind is tombstone
 
   bool linked() const { return kind != NodeKind::unlinked; }
 };

@@ -102,6 +102,10 @@ Result<CapIndex> CapSpace::insert_child(Cpu& cpu, CapSlot& parent, Rights rights
   return insert(cpu, *parent.object, parent.node, rights, scope);
 }
 
+Result<CapIndex> CapSpace::insert_below(Cpu& cpu, KObject& object, CapNode& parent, Rights rights, u64 scope) {
+  return insert(cpu, object, &parent, rights, scope);
+}
+
 u64 CapSpace::clear(CapSlot& slot) {
   u64 header = slot.load();
   // The generation stays, so that the next capability in the slot gets a new one.

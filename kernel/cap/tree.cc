@@ -1,6 +1,7 @@
 #include "kernel/cap/tree.h"
 
 #include "kernel/cap/binding.h"
+#include "kernel/cap/lease.h"
 #include "kernel/cap/space.h"
 #include "kernel/core/cpu.h"
 #include "kernel/group/group.h"
@@ -51,7 +52,7 @@ CapNode* remove_locked(KObject& object, CapNode& node) REQUIRES(object.tree_lock
   detach(node);
   node.kind = NodeKind::unlinked;
   CapNode* freed = nullptr;
-  while (parent != nullptr && parent->kind == NodeKind::tombstone && parent->first_child == nullptr) {
+  while (parent != nullptr && parent->kind == NodeKind::tombstone && parent->first_child == nullptr && !parent->dying) {
     CapNode* grandparent = parent->parent;
     detach(*parent);
     parent->kind = NodeKind::unlinked;
@@ -65,10 +66,14 @@ CapNode* remove_locked(KObject& object, CapNode& node) REQUIRES(object.tree_lock
 void free_tombstones(Cpu& cpu, CapNode* list) {
   while (list != nullptr) {
     CapNode* next = list->next_sibling;
-    auto* group = static_cast<ResourceGroup*>(list->holder);
     KObject* object = list->object;
-    destroy_object(cpu, *group, list);
-    group->drop_ref();
+    if (list->is_lease) {
+      static_cast<Lease*>(list)->retire(cpu);
+    } else {
+      auto* group = static_cast<ResourceGroup*>(list->holder);
+      destroy_object(cpu, *group, list);
+      group->drop_ref();
+    }
     object->drop_ref();
     list = next;
   }
@@ -150,14 +155,13 @@ bool release_slot_node(Cpu& cpu, CapNode& node) {
   return true;
 }
 
-Result<void> begin_revoke(Cpu& cpu, CapNode& root) {
+Result<bool> begin_revoke(Cpu& cpu, CapNode& root) {
   LockGuard guard(cpu, root.object->tree_lock());
   if (!root.linked()) return Status::revoked;
-  if (!root.dying) {
-    root.dying = true;
-    root.object->begin_revoke();
-  }
-  return {};
+  if (root.dying) return false;
+  root.dying = true;
+  root.object->begin_revoke();
+  return true;
 }
 
 bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
@@ -175,6 +179,10 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
       kind = leaf->kind;
       if (kind == NodeKind::slot) holder = RefPtr<KObject>(static_cast<CapSpace*>(leaf->holder)->owner());
       freed = remove_locked(object, *leaf);
+      if (kind == NodeKind::tombstone) {  // a lease to which nothing was linked yet
+        leaf->next_sibling = freed;
+        freed = leaf;
+      }
       if (kind == NodeKind::region) object.add_revoked_region(*leaf);
       if (kind == NodeKind::binding) BindingBase::revoke(*leaf);  // now its owner's alone
     }

@@ -5,6 +5,7 @@
 #include <arch/cpu.h>
 
 #include "base/types.h"
+#include "kernel/cap/audit.h"
 #include "kernel/core/lock.h"
 #include "kernel/core/scheduler.h"
 #include "kernel/core/timer_queue.h"
@@ -44,6 +45,7 @@ class Cpu {
   WorkQueue work;
   Magazines magazines;
   TraceRing trace;
+  AuditRing audit;
 
 #ifdef KEEL_LOCK_CHECKER
   u32 held_count = 0;

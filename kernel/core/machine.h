@@ -6,6 +6,7 @@
 #include "abi/start_block.h"
 #include "abi/types.h"
 #include "base/intrusive_tree.h"
+#include "kernel/cap/seal.h"
 #include "kernel/core/boot_info.h"
 #include "kernel/core/clock.h"
 #include "kernel/core/cpu.h"
@@ -42,6 +43,7 @@ class Machine {
   InterruptControl& interrupt_control() { return interrupt_control_; }
   IoPorts& io_ports() { return io_ports_; }
   KernelControl& kernel_control() { return kernel_control_; }
+  Sealer& sealer() { return sealer_; }
   Cpu* cpus[kMaxCpus] = {};
   u32 cpu_count = 0;     // that run
   u32 present_cpus = 1;  // that the firmware reports
@@ -65,6 +67,8 @@ class Machine {
   void remove_process(Cpu& cpu, Process& process);
   // The process with the lowest number above `after`, or null. On one CPU a borrow until the kernel is left.
   Process* next_process(Cpu& cpu, u64 after);
+  // The process with that number, or null; a borrow likewise.
+  Process* find_process(Cpu& cpu, u64 id);
   u32 process_count() const { return process_count_.load(kRelaxed); }
   u32 thread_count() const { return thread_count_.load(kRelaxed); }
   void count_thread(i32 change) { thread_count_.fetch_add(u32(change), kRelaxed); }
@@ -85,6 +89,7 @@ class Machine {
   InterruptControl interrupt_control_;
   IoPorts io_ports_;
   KernelControl kernel_control_;
+  Sealer sealer_;
   CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
 
   SpinLock lock_{LockRank::process_list, "processes"};

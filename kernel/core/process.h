@@ -68,6 +68,9 @@ class Process final : public KObject {
   void clear_handler(Cpu& cpu) { handler_.release(cpu); }
 
   u32 top_level = kLevels - 1;
+  static constexpr u32 kNoLabel = ~u32{0};
+  u32 uid = kNoLabel;  // labels: for services to ask, nothing to the kernel
+  u32 gid = kNoLabel;
   u64 faults = 0;
   bool keep_capabilities = false;  // the service manager: its successor gets them (machine.h)
 

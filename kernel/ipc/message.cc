@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernel/cap/audit.h"
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 
@@ -71,7 +72,12 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
     added[done] = *index;
   }
   if (done == count) {
-    for (u32 i = 0; i < count; ++i) receiver.message_page->capabilities[i] = added[i].value;
+    for (u32 i = 0; i < count; ++i) {
+      receiver.message_page->capabilities[i] = added[i].value;
+      if (Result<CapSlot*> slot = to.find(added[i]); slot.has_value()) {
+        audit_transfer(cpu, *sender.process, *receiver.process, *(*slot)->object, CapSlot::rights((*slot)->load()));
+      }
+    }
     return {};
   }
   // Undo. Moving back needs no memory: the slots and charges that were just given up are there.

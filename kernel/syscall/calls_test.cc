@@ -28,6 +28,7 @@ class CallsTest : public ::testing::Test {
     add(*MUST(DmaDomain::create(k.cpu(), k.root())));
     add(k.root());
     add(m.kernel_control());
+    add(m.sealer());
     add(*t.process->space());
   }
   template <class T>

@@ -39,13 +39,16 @@ class CallContext {
 
   // Errors: bad_capability, wrong_kind, missing_right.
   template <class T>
-  Result<T*> get(CapIndex index, Rights needed) const {
-    CapSlot* slot = TRY(caps().find(index, T::kKind, needed));
-    return static_cast<T*>(slot->object);
+  Result<T*> get(CapIndex index, Rights needed) {
+    Result<CapSlot*> slot = caps().find(index, T::kKind, needed);
+    if (slot.has_value()) [[likely]]
+      return static_cast<T*>((*slot)->object);
+    denied_ = index;
+    return slot.status();
   }
   // Null for index 0.
   template <class T>
-  Result<T*> get_optional(CapIndex index, Rights needed) const {
+  Result<T*> get_optional(CapIndex index, Rights needed) {
     if (index == kNoCapability) return static_cast<T*>(nullptr);
     return get<T>(index, needed);
   }
@@ -71,7 +74,8 @@ class CallContext {
 
   u64 call_;
   u64 results_[kRegisterWords] = {};
-  bool delivered_ = false;  // a message is in the registers already
+  CapIndex denied_ = capability();  // what to blame if the call is refused
+  bool delivered_ = false;          // a message is in the registers already
 };
 
 }  // namespace keel

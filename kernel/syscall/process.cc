@@ -96,6 +96,20 @@ Result<void> process_set_limits(CallContext& c, Process& process, u64 top_level,
   return {};
 }
 
+Result<void> process_set_labels(CallContext&, Process& process, KernelControl&, u64 uid, u64 gid) {
+  if (uid >> 32 != 0 || gid >> 32 != 0) return Status::invalid_argument;
+  if (process.state() != ProcessState::fresh) return Status::bad_state;
+  process.uid = u32(uid);
+  process.gid = u32(gid);
+  return {};
+}
+
+Result<CallerLabelsResult> caller_labels(CallContext& c) {
+  if (c.thread.caller == nullptr) return Status::bad_state;
+  const Process& caller = *c.thread.caller->process;
+  return CallerLabelsResult{caller.uid, caller.gid};
+}
+
 Result<ProcessListResult> process_list(CallContext& c, KernelControl&, u64 after) {
   Process* process = c.machine().next_process(c.cpu, after);
   if (process == nullptr) return Status::not_found;
