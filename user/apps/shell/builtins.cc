@@ -6,7 +6,7 @@
 
 #include "idl/log.h"
 #include "idl/vfs.h"
-#include "user/apps/shell/shell.h"
+#include "user/apps/shell/builtins.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/file.h"
 #include "user/runtime/machine.h"
@@ -18,12 +18,18 @@ namespace {
 
 CapIndex kernel_info() { return find_capability("kernel-info"); }
 
+}  // namespace
+
 Result<u64> number_of(std::string_view text) {
   u64 value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool hexadecimal = text.starts_with("0x");
+  if (hexadecimal) text.remove_prefix(2);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, hexadecimal ? 16 : 10);
   if (error != std::errc() || end != text.data() + text.size()) return Status::invalid_argument;
   return value;
 }
+
+namespace {
 
 struct ProcessName {
   explicit ProcessName(const sys::ProcessListResult& p) : words{p.name0, p.name1, p.name2} {}
@@ -46,12 +52,16 @@ std::string_view service_state_name(u32 state) {
   return state < std::size(kNames) ? kNames[state] : "?";
 }
 
+}  // namespace
+
 u64 usage(std::string_view name) {
   const Builtin* builtin = find_builtin(name);
   Output out;
   out.print("usage: {} {}\n", name, builtin == nullptr ? "" : builtin->arguments);
   return 2;
 }
+
+namespace {
 
 // ---- help ----------------------------------------------------------------------------------------------------------
 
@@ -119,10 +129,21 @@ Result<sys::ProcessListResult> find_process(u64 pid) {
   return found;
 }
 
+}  // namespace
+
 FixedString<24> name_of_process(u64 pid) {
   if (pid == 0) return "kernel";
   const Result<sys::ProcessListResult> found = find_process(pid);
   return found.has_value() ? FixedString<24>(ProcessName(*found).view()) : FixedString<24>("gone");
+}
+
+Result<u64> process_of(std::string_view text) {
+  if (const Result<u64> pid = number_of(text); pid.has_value()) return TRY(find_process(*pid)).id;
+  for (u64 after = 0;;) {
+    const sys::ProcessListResult p = TRY(sys::process_list(kernel_info(), after));
+    if (ProcessName(p).view() == text) return p.id;
+    after = p.id;
+  }
 }
 
 FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
@@ -146,6 +167,8 @@ FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
   if (text.empty()) text = "-";
   return text;
 }
+
+namespace {
 
 u64 caps(Shell& shell, Words words) {
   const Result<u64> pid = words.size() == 2 ? number_of(words[1]) : Status::invalid_argument;
@@ -606,6 +629,8 @@ constexpr std::string_view kShell = "The shell";
 constexpr Builtin kBuiltins[] = {
     {"ps", kProcesses, "", "all processes: state, threads, CPU time, memory, capabilities", ps},
     {"caps", kProcesses, "PID", "what a process may do: its capabilities and where they came from", caps},
+    {"capctl", kProcesses, "who-can|path|explain ...",
+     "who may do WHAT (path, service, kind); path A B: what B has from A; explain PID INDEX", capctl},
     {"kill", kProcesses, "PID...", "end processes; a service is started again by its policy", kill},
     {"jobs", kProcesses, "", "what runs in the background", jobs},
     {"wait", kProcesses, "[JOB]", "wait until background jobs have ended", wait},
@@ -620,6 +645,7 @@ constexpr Builtin kBuiltins[] = {
     {"irq", kMachine, "", "interrupts and how often they came", irq},
     {"mounts", kMachine, "", "mounted file systems, and why one cannot be used", mounts},
     {"uptime", kMachine, "[-n]", "time since boot; -n: to the nanosecond, and when the prompt came", uptime},
+    {"audit", kMachine, "[N] [--follow]", "who was given, took back or was refused which authority", audit},
     {"trace", kMachine, "[CMD [ARG...]]", "what each processor did last, or while a command ran", trace},
     {"reboot", kMachine, "", "reset the machine", reboot},
     {"poweroff", kMachine, "", "switch the machine off", poweroff},
