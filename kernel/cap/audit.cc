@@ -1,5 +1,7 @@
 #include "kernel/cap/audit.h"
 
+#include <bit>
+
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 
@@ -7,43 +9,71 @@ namespace keel {
 namespace {
 
 bool is_same_denial(const AuditRecord& a, const AuditRecord& b) {
-  return a.event == AuditEvent::denial && b.event == AuditEvent::denial && a.process == b.process &&
-         a.other == b.other && a.status == b.status && a.call == b.call;
+  return a.event == AuditEvent::denial && a.process == b.process && a.other == b.other && a.status == b.status &&
+         a.call == b.call;
 }
 
 }  // namespace
 
-void AuditRing::add(Cpu& cpu, AuditRecord record) {
-  record.time_ns = cpu.now_ns();
-  LockGuard guard(cpu, lock_);
-  AuditRecord& last = records_[(next_ - 1) % kRecords];
-  if (next_ - 1 > read_ && is_same_denial(last, record)) {  // I2
-    if (last.repeated != 0xffff) ++last.repeated;
-    return;
-  }
-  record.sequence = next_++;
-  records_[record.sequence % kRecords] = record;
+// Each store is ordered behind the first, and the last behind all: pairs with the acquires in load().
+void AuditRing::store(u64 number, const AuditRecord& record) {
+  Slot& slot = slots_[number % kRecords];
+  const Words words = std::bit_cast<Words>(record);
+  slot.words[0].store(0, kRelaxed);
+  for (u32 i = 1; i < kWords; ++i) slot.words[i].store(words[i], kRelease);
+  slot.words[0].store(number, kRelease);
 }
 
-AuditRing::Part AuditRing::read(Cpu& cpu, u64 first, std::span<AuditRecord> out) {
-  LockGuard guard(cpu, lock_);
+bool AuditRing::load(u64 number, AuditRecord* record) const {
+  const Slot& slot = slots_[number % kRecords];
+  Words words;
+  for (u32 i = 0; i < kWords; ++i) words[i] = slot.words[i].load(kAcquire);
+  *record = std::bit_cast<AuditRecord>(words);
+  return words[0] == number && slot.words[0].load(kRelaxed) == number;
+}
+
+void AuditRing::add(const AuditRecord& record) {
+  const u64 number = next_.load(kRelaxed);
+  store(number, record);
+  next_.store(number + 1, kRelease);  // pairs with the load in read()
+}
+
+void AuditRing::add_denial(const AuditRecord& record) {
+  const u64 last_number = next_.load(kRelaxed) - 1;
+  AuditRecord last;
+  if (last_number > read_.load(kRelaxed) && load(last_number, &last) && is_same_denial(last, record)) {  // I2
+    if (last.repeated == 0xffff) return;
+    ++last.repeated;
+    store(last_number, last);
+  } else {
+    add(record);
+  }
+}
+
+AuditRing::Part AuditRing::read(const Clock& clock, u64 first, std::span<AuditRecord> out) {
+  const u64 next = next_.load(kAcquire);
   if (first == 0) first = 1;
-  const u64 oldest = next_ > kRecords ? next_ - kRecords : 1;
-  const u64 from = first < oldest ? oldest : first;
-  u64 count = from < next_ ? next_ - from : 0;
-  if (count > out.size()) count = out.size();
-  for (u64 i = 0; i < count; ++i) out[i] = records_[(from + i) % kRecords];
-  if (count > 0 && from + count - 1 > read_) read_ = from + count - 1;
-  return {from + count, count, from - first};
+  u64 number = next > kRecords ? next - kRecords : 1;
+  if (number < first) number = first;
+  u64 count = 0;
+  for (; number < next && count < out.size(); ++number) {
+    AuditRecord record;
+    if (!load(number, &record)) continue;  // lost
+    record.time_ns = clock.ns_at(record.time_ns);
+    out[count++] = record;
+  }
+  if (count > 0 && number - 1 > read_.load(kRelaxed)) read_.store(number - 1, kRelaxed);
+  return {number, count, number - first - count};
 }
 
 void audit(Cpu& cpu, AuditEvent event, u64 process, u64 other, const KObject& object, u16 rights) {
-  cpu.audit.add(cpu, {.process = process,
-                      .other = other,
-                      .object = object.id(),
-                      .event = event,
-                      .kind = u8(object.kind()),
-                      .rights = rights});
+  cpu.audit.add({.time_ns = cpu.now_tsc(),
+                 .process = process,
+                 .other = other,
+                 .object = object.id(),
+                 .event = event,
+                 .kind = u8(object.kind()),
+                 .rights = rights});
 }
 
 void audit_transfer(Cpu& cpu, const Process& from, const Process& to, const KObject& object, u16 rights) {
@@ -51,15 +81,19 @@ void audit_transfer(Cpu& cpu, const Process& from, const Process& to, const KObj
 }
 
 void audit_denial(Cpu& cpu, const Process& process, CapIndex index, u8 call, Status status) {
-  AuditRecord record{
-      .process = process.id(), .other = index.value, .event = AuditEvent::denial, .status = u8(status), .call = call};
+  AuditRecord record{.time_ns = cpu.now_tsc(),
+                     .process = process.id(),
+                     .other = index.value,
+                     .event = AuditEvent::denial,
+                     .status = u8(status),
+                     .call = call};
   if (Result<CapSlot*> slot = process.caps.find(index); slot.has_value()) {
     const u64 header = (*slot)->load();
     record.object = (*slot)->object->id();
     record.kind = u8(CapSlot::kind(header));
     record.rights = CapSlot::rights(header);
   }
-  cpu.audit.add(cpu, record);
+  cpu.audit.add_denial(record);
 }
 
 }  // namespace keel

@@ -1,6 +1,7 @@
 #include "kernel/cap/audit.h"
 
 #include <cstring>
+#include <thread>
 
 #include "kernel/cap/test_two_processes.h"
 
@@ -139,6 +140,31 @@ TEST_F(AuditTest, WhatIsOverwrittenIsCounted) {
     seen += records.size();
   }
   EXPECT_EQ(seen, AuditRing::kRecords);
+}
+
+TEST(AuditRing, IsReadWhileItIsWritten) {
+  constexpr u64 kRecordsMade = 200'000;
+  auto ring = std::make_unique<AuditRing>();
+  const Clock clock;
+  std::thread writer([&] {
+    for (u64 n = 1; n <= kRecordsMade; ++n) ring->add({.process = n, .other = ~n, .object = n * 3});
+  });
+  std::vector<AuditRecord> part(80);
+  u64 next = 1, seen = 0, lost = 0;
+  while (next <= kRecordsMade) {
+    const auto read = ring->read(clock, next, part);
+    for (u64 i = 0; i < read.count; ++i) {
+      const AuditRecord& r = part[i];
+      ASSERT_GE(r.sequence, next);
+      ASSERT_TRUE(r.process == r.sequence && r.other == ~r.sequence && r.object == r.sequence * 3);
+    }
+    ASSERT_EQ(read.next, next + read.count + read.lost);
+    next = read.next;
+    seen += read.count;
+    lost += read.lost;
+  }
+  writer.join();
+  EXPECT_EQ(seen + lost, kRecordsMade);
 }
 
 TEST_F(AuditTest, ReadingNeedsTheRightAndACpu) {

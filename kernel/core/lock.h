@@ -27,7 +27,7 @@ enum class LockRank : u8 {
   heap = 85,           // one size class of the kernel heap
   frames = 90,         // the frame allocator of one node
   mailbox = 95,        // deferred work, random numbers
-  log = 99,            // kernel log, audit records
+  log = 99,            // kernel log
 };
 
 class CAPABILITY("lock") SpinLock {

@@ -44,6 +44,8 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
   u32 count = d.capabilities();
   CapIndex source[kMaxMessageCaps];
   CapIndex added[kMaxMessageCaps];
+  KObject* object[kMaxMessageCaps];
+  Rights given[kMaxMessageCaps];
   Status failed = Status::ok;
   // Check everything that can be checked before anything changes.
   for (u32 i = 0; i < count; ++i) {
@@ -62,8 +64,9 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
     Result<CapSlot*> slot = from.find(source[done]);
     Result<CapIndex> index = Status::bad_capability;
     if (slot.has_value()) {
-      index = move ? to.move_from(cpu, from, **slot)
-                   : to.insert_child(cpu, **slot, CapSlot::rights((*slot)->load()), (*slot)->scope);
+      object[done] = (*slot)->object;
+      given[done] = CapSlot::rights((*slot)->load());
+      index = move ? to.move_from(cpu, from, **slot) : to.insert_child(cpu, **slot, given[done], (*slot)->scope);
     }
     if (!index.has_value()) {
       failed = index.status();
@@ -74,9 +77,7 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
   if (done == count) {
     for (u32 i = 0; i < count; ++i) {
       receiver.message_page->capabilities[i] = added[i].value;
-      if (Result<CapSlot*> slot = to.find(added[i]); slot.has_value()) {
-        audit_transfer(cpu, *sender.process, *receiver.process, *(*slot)->object, CapSlot::rights((*slot)->load()));
-      }
+      audit_transfer(cpu, *sender.process, *receiver.process, *object[i], given[i]);
     }
     return {};
   }

@@ -11,7 +11,8 @@ Result<AuditReadResult> audit_read(CallContext& c, KernelControl&, u64 cpu, u64 
   static_assert(kAuditRecordsPerRead * sizeof(AuditRecord) <= sizeof(MessagePage::words));
   // SAFETY: records are made of words and bytes, and the page is aligned; whoever shares it sees only what it may read.
   auto* out = reinterpret_cast<AuditRecord*>(c.thread.message_page->words);
-  const AuditRing::Part part = c.machine().cpus[cpu]->audit.read(c.cpu, cursor, {out, kAuditRecordsPerRead});
+  const AuditRing::Part part =
+      c.machine().cpus[cpu]->audit.read(c.machine().clock, cursor, {out, kAuditRecordsPerRead});
   return AuditReadResult{part.next, part.count, part.lost};
 }
 
