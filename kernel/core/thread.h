@@ -84,10 +84,11 @@ class Thread final : public KObject, public TimerEntry {
   // Flags that keep a thread off the fast paths. One word, so that two threads are tested with one OR.
   static constexpr u32 kCancel = 1;  // the wait, or the next one, ends with Cancelled
   static constexpr u32 kSuspend = 2;
-  static constexpr u32 kExiting = 4;   // its process is going
-  static constexpr u32 kTimed = 8;     // its wait has a deadline in a timer queue
-  static constexpr u32 kFaulted = 16;  // its wait is a fault, not a call
-  static constexpr u32 kMoving = 32;   // it is in a mailbox
+  static constexpr u32 kExiting = 4;    // its process is going
+  static constexpr u32 kTimed = 8;      // its wait has a deadline in a timer queue
+  static constexpr u32 kFaulted = 16;   // its wait is a fault, not a call
+  static constexpr u32 kMoving = 32;    // it is in a mailbox
+  static constexpr u32 kMustMove = 64;  // its affinity says so, but it serves a call: when that is over
 
   // A thread that is not started, in `process`, with its message page mapped. Errors: no_memory, quota_exceeded,
   // bad_state (the process is going).
