@@ -30,6 +30,6 @@ struct CapNode {
 
   bool linked() const { return kind != NodeKind::unlinked; }
 };
-static_assert(sizeof(CapNode) <= 64);
+static_assert(sizeof(CapNode) == 64);
 
 }  // namespace keel

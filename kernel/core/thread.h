@@ -20,13 +20,13 @@
 #include <arch/thread.h>
 
 #include "abi/types.h"
+#include "kernel/cap/space.h"
 #include "kernel/core/scheduler.h"
 #include "kernel/core/timer_queue.h"
 #include "kernel/object/object.h"
 
 namespace keel {
 
-struct CapSlot;
 class AddressSpace;
 class MemoryObject;
 class Port;
@@ -90,7 +90,7 @@ class Thread final : public KObject, public TimerEntry {
   u32 flags = 0;
   Phase phase;
   Cpu* cpu = nullptr;
-  CapSlot* const* directory = nullptr;  // of the process's capability space
+  CapDirectory directory;  // of the process's capability space, from when it joins the process
   SchedulingContext* context = &own_context;
   AddressSpace* space = nullptr;
   Process* process = nullptr;

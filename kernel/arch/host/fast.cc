@@ -20,6 +20,11 @@ KEEL_FAST void entry_fast_exit(KEEL_FAST_PARAMETERS) {
   store(*thread, {w0, w1, w2, w3, w4, w5, w6, w7}, target, status);
 }
 
+KEEL_FAST void entry_bad_capability(KEEL_FAST_PARAMETERS) {
+  (void)cpu, (void)target, (void)status;
+  store(*thread, {w0, w1, w2, w3, w4, w5, w6, w7}, 0, u64(Status::bad_capability));
+}
+
 KEEL_FAST void entry_slow_call(KEEL_FAST_PARAMETERS) {
   (void)thread;
   store(*cpu->current, {w0, w1, w2, w3, w4, w5, w6, w7}, target, status);

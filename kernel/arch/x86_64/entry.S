@@ -33,6 +33,17 @@
     movq T_WORD0+56(%r10), %r15
     .endm
 
+# To the thread in rcx, with the message as it is.
+    .macro leave_kernel
+    movq T_RBX(%rcx), %rbx
+    movq T_RBP(%rcx), %rbp
+    movq T_RSP(%rcx), %rsp
+    movq T_RIP(%rcx), %rcx
+    movl $USER_FLAGS, %r11d
+    xorl %r10d, %r10d
+    sysretq
+    .endm
+
     .section .text.entry, "ax", @progbits
     .balign 4096
     .globl entry_text
@@ -76,13 +87,13 @@ entry_resume:
 # The end of the fast paths: rcx = thread, the message in its registers.
     .globl entry_fast_exit
 entry_fast_exit:
-    movq T_RBX(%rcx), %rbx
-    movq T_RBP(%rcx), %rbp
-    movq T_RSP(%rcx), %rsp
-    movq T_RIP(%rcx), %rcx
-    movl $USER_FLAGS, %r11d
-    xorl %r10d, %r10d
-    sysretq
+    leave_kernel
+
+    .globl entry_bad_capability
+entry_bad_capability:
+    movl $BAD_CAPABILITY, %eax
+    xorl %edi, %edi
+    leave_kernel
 
 resume_interrupted:
     movq $0, T_RESUME(%r10)

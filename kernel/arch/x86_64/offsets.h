@@ -27,6 +27,7 @@
 #define T_RFLAGS (THREAD_STATE + 136)
 #define T_RESUME (THREAD_STATE + 160)
 
+#define BAD_CAPABILITY 1 /* Status */
 #define USER_FLAGS 0x202
 #define KERNEL_CODE 0x08
 #define KERNEL_DATA 0x10

@@ -39,6 +39,7 @@ static_assert(offsetof(Thread, state.rcx) == T_RCX && offsetof(Thread, state.r10
 static_assert(offsetof(Thread, state.r11) == T_R11 && offsetof(Thread, state.rflags) == T_RFLAGS);
 static_assert(offsetof(Thread, state.resume) == T_RESUME);
 #pragma clang diagnostic pop
+static_assert(u32(Status::bad_capability) == BAD_CAPABILITY);
 
 constexpr u32 kStackPages = 4;
 constexpr u32 kIstPages = 2;

@@ -23,6 +23,8 @@ namespace keel::arch {
 extern "C" {
 // Leaves to user mode with the registers as they are, as `thread`.
 KEEL_FAST [[gnu::visibility("hidden")]] void entry_fast_exit(KEEL_FAST_PARAMETERS);
+// The same as the thread that made the call, which named no live capability.
+KEEL_FAST [[gnu::visibility("hidden")]] void entry_bad_capability(KEEL_FAST_PARAMETERS);
 // Starts the call again on the path that handles everything.
 KEEL_FAST [[gnu::visibility("hidden")]] void entry_slow_call(KEEL_FAST_PARAMETERS);
 }

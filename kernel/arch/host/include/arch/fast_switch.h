@@ -18,6 +18,9 @@ inline T* in_register(T* p) {
   return p;
 }
 
+inline u64 and_mask(u64 value, const Atomic<u64>& mask) { return value & mask.load(kAcquire); }
+inline bool is_equal(const Atomic<u64>& word, u64 value) { return word.load(kAcquire) == value; }
+
 inline void fast_switch(Cpu& cpu, Thread&, Thread& to, u64&) {
   if (cpu.space == to.space) return;
   cpu.space = to.space;

@@ -27,6 +27,18 @@ template <class T>
   return p;
 }
 
+// What the compiler makes two instructions and a register of, because the words are atomic. and_mask: loads that follow
+// it in the program do so in the machine.
+[[gnu::always_inline]] inline u64 and_mask(u64 value, const Atomic<u64>& mask) {
+  asm volatile("andq %1, %0" : "+r"(value) : "m"(mask) : "memory", "cc");
+  return value;
+}
+[[gnu::always_inline]] inline bool is_equal(const Atomic<u64>& word, u64 value) {
+  bool equal;
+  asm volatile("cmpq %2, %1" : "=@cce"(equal) : "m"(word), "r"(value));
+  return equal;
+}
+
 // Puts the next thread's FS base and, when it lives elsewhere, its address space into the CPU. Vector state and GS base
 // do not survive a message: between processes they are reset. SAFETY (all of this file): the thread is about to run,
 // its address space is alive, and the kernel half is the same in all.
