@@ -21,6 +21,9 @@ Thread* enter_interrupt(Cpu& cpu, u32 vector);
 // The timer went off, or the CPU interrupted itself to go on with its work.
 Thread* enter_timer(Cpu& cpu);
 Thread* enter_self_interrupt(Cpu& cpu);
+// A fast path has made cpu.current another thread and has not set the timer, nor loaded registers that a call does not
+// keep; cpu.loaded is the thread before.
+Thread* finish_entry(Cpu& cpu);
 // Start-up is over: the first thread.
 Thread* enter_first(Cpu& cpu);
 

@@ -1,32 +1,8 @@
-#include "kernel/ipc/fast.h"
-
-#include <arch/fast_switch.h>
-
-#include "abi/objects.h"
-#include "kernel/cap/space.h"
-#include "kernel/core/cpu.h"
-#include "kernel/core/thread.h"
+#include "kernel/ipc/fast_detail.h"
 #include "kernel/ipc/port.h"
-#include "kernel/object/notification.h"
 
 namespace keel {
 namespace {
-
-// A descriptor shifted down by the call number is the number of words when it says nothing else, and greater than any
-// number of words when it does.
-
-// The slot that an index can name, and whether it does: then the slot is live.
-[[gnu::always_inline]] inline CapSlot* slot_of(const Thread& thread, u64 index) {
-  const u64 offset = arch::and_mask(u32(index) >> CapDirectory::kOffsetShift, thread.directory.mask);
-  // SAFETY: as CapDirectory::at(), with fewer registers.
-  const char* pointers = reinterpret_cast<const char*>(thread.directory.chunks.load(kRelaxed));
-  char* chunk = arch::in_register(*reinterpret_cast<char* const*>(pointers + offset));
-  constexpr u32 kInChunk = (CapDirectory::kSlotsPerChunk - 1) << CapSlot::kNumberShift;
-  return arch::in_register(reinterpret_cast<CapSlot*>(chunk + (u32(index) & kInChunk)));
-}
-[[gnu::always_inline]] inline bool is_live(const CapSlot& slot, u64 index) {
-  return arch::is_equal(slot.name, index);
-}
 
 // Copies the words of a message that are in no register. Each is read once: the sender's page may change meanwhile.
 [[gnu::always_inline]] inline void carry(const Thread& from, Thread& to, u64 status) {
@@ -127,23 +103,6 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   server->wait.object = port;
   if constexpr (Carried) carry(*server, *thread, status);
   [[clang::musttail]] return commit_reply_receive(KEEL_FAST_ARGUMENTS);
-}
-
-// notification_signal when nobody waits: the bits are set and that is all. The words stay the caller's own.
-KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS) {
-  thread = cpu->current;
-  CapSlot* slot = slot_of(*thread, target);
-  if (!is_live(*slot, target) || !slot->has(FastUse::signal)) [[unlikely]] {
-    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
-  }
-  auto* notification = static_cast<Notification*>(slot->object);
-  if (status >> Descriptor::kWordsShift != 0 || !notification->is_quiet()) [[unlikely]] {
-    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
-  }
-  notification->add_quietly(w0);
-  target = 0;
-  status = u64(Status::ok);
-  [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
 }
 
 KEEL_FAST void fast_call(KEEL_FAST_PARAMETERS) { [[clang::musttail]] return call_path<false>(KEEL_FAST_ARGUMENTS); }

@@ -41,6 +41,7 @@ void Interrupt::destroy(Cpu& cpu) {
 
 void Interrupt::on_zero_handles(Cpu&) {
   if (line_ != kMessage) arch::mask_interrupt_line(line_);
+  plain_target_ = nullptr;
   notification_.reset();
 }
 
@@ -53,6 +54,7 @@ void Interrupt::fire(Cpu& cpu) {
 void Interrupt::bind(Cpu&, Notification& notification, u64 bits) {
   notification_ = RefPtr<Notification>(notification);
   bits_ = bits;
+  plain_target_ = trigger_ == Trigger::edge && bits != 0 ? &notification : nullptr;
   if (line_ != kMessage) arch::unmask_interrupt_line(line_);
 }
 

@@ -6,6 +6,8 @@
 // Costs        signal without a waiter: one OR.
 #pragma once
 
+#include <utility>
+
 #include "kernel/core/thread.h"
 
 namespace keel {
@@ -22,9 +24,12 @@ class Notification final : public KObject {
   // Takes and clears what is set; 0 if nothing is.
   u64 take();
   u64 bits() const { return bits_; }
-  // Nobody would hear of a signal now: setting bits is all there is to do.
-  bool is_quiet() const { return waiters_.empty() && port_ == nullptr; }
+  // For the fast paths (kernel/ipc/fast_events.cc): signal() when nobody waits and take(), both with no port bound; the
+  // thread that a signal would wake; one more that waits.
   void add_quietly(u64 bits) { bits_ |= bits; }
+  u64 take_quietly() { return std::exchange(bits_, 0); }
+  Thread* first_waiter() { return waiters_.front(); }
+  void add_waiter(Thread& thread) { waiters_.push_back(thread); }
   // Queues the current thread. Errors: cancelled, timed_out (deadline 0).
   Result<void> wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
 

@@ -1,6 +1,7 @@
 // Local APIC, I/O APICs, and the timers they are calibrated against. Intel SDM vol. 3A, chapter 11; 82093AA I/O APIC
 // data sheet; IA-PC HPET specification 1.0a; 8254 data sheet.
 #include <arch/context.h>
+#include <arch/fast_switch.h>
 #include <arch/interrupts.h>
 #include <arch/memory.h>
 #include <arch/ports.h>
@@ -175,6 +176,7 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot) {
   const u64 base = read_msr(kMsrApicBase);
   const PhysAddr apic(base & 0x000f'ffff'ffff'f000);
   hardware.local_apic = static_cast<volatile u32*>(TRY(map_mmio(cpu, cpu.machine.root_group(), apic, kPageSize)));
+  end_of_interrupt_register = hardware.local_apic + kEoi / 4;
   write_msr(kMsrApicBase, base | 1 << 11);
   apic_write(kLint0, kMasked);
   apic_write(kLint1, kMasked);
@@ -191,7 +193,10 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot) {
   return {};
 }
 
-void end_of_interrupt() { apic_write(kEoi, 0); }
+extern "C" {
+constinit volatile u32* end_of_interrupt_register = nullptr;
+}
+void end_of_interrupt() { *end_of_interrupt_register = 0; }
 
 void set_timer(Cpu& cpu, u64 deadline_ns) {
   if (deadline_ns == ~u64{0}) {

@@ -26,7 +26,9 @@ struct CpuState {
   Thread* (*enter_system_call)(Cpu&) = nullptr;
   Thread* (*enter_trap)(Cpu&, u64 vector, u64 error) = nullptr;
   void (*enter_panic)(Cpu&, u64* frame) = nullptr;
-  u64 reserved[3] = {};
+  Thread* (*finish_entry)(Cpu&) = nullptr;
+  void* fast_interrupt = nullptr;
+  u64 reserved = 0;
   void* dispatch[256] = {};
   // Not known to the entry code:
 };
