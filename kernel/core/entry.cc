@@ -230,6 +230,7 @@ Thread* enter_self_interrupt(Cpu& cpu) {
   (void)note_loaded(cpu);
   return leave_kernel(cpu);
 }
+Thread* finish_entry(Cpu& cpu) { return leave_kernel(cpu); }
 Thread* enter_first(Cpu& cpu) { return leave_kernel(cpu); }
 
 }  // namespace keel

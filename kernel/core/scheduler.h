@@ -59,6 +59,7 @@ class Scheduler {
   i64 check() const;
 
  private:
+  friend class FastScheduling;  // fast_scheduling.h
   Thread* heads_[kLevels] = {};
   Thread* tails_[kLevels] = {};
   u64 ready_ = 0;

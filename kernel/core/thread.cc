@@ -35,7 +35,6 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
   }
   auto thread = RefPtr<Thread>::adopt(*made);
   thread->assign(cpu);
-  thread->directory = process.caps.directory();
   thread->message_memory_ = memory;
   thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
   process.add_ref();  // dropped in destroy()

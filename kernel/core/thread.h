@@ -25,13 +25,13 @@
 #include <arch/thread.h>
 
 #include "abi/types.h"
+#include "kernel/cap/space.h"
 #include "kernel/core/scheduler.h"
 #include "kernel/core/timer_queue.h"
 #include "kernel/object/object.h"
 
 namespace keel {
 
-struct CapSlot;
 class AddressSpace;
 class MemoryObject;
 class Port;
@@ -100,8 +100,8 @@ class Thread final : public KObject, public TimerEntry {
   // The IPC path touches these: one or two cache lines.
   Atomic<u32> flags{0};
   Phase phase;
-  Cpu* run_on = nullptr;                // where it runs
-  CapSlot* const* directory = nullptr;  // of the process's capability space
+  Cpu* run_on = nullptr;     // where it runs
+  CapDirectory directory;  // of the process's capability space, from when it joins the process
   SchedulingContext* context = &own_context;
   AddressSpace* space = nullptr;
   Process* process = nullptr;
