@@ -17,6 +17,7 @@ Result<void> Machine::initialise(Cpu& boot_cpu) {
   Frame* frame = TRY(frames.allocate(boot_cpu, root_group_, 0, FrameUse::user));
   time_page_address = frames.address(frame);
   time_page = new (phys_to_virt(time_page_address)) TimePage();
+  root_group_.set_limit(Resource::frames, frames.statistics().total);
   return {};
 }
 

@@ -43,7 +43,7 @@ class Machine {
   IoPorts& io_ports() { return io_ports_; }
   KernelControl& kernel_control() { return kernel_control_; }
   Cpu* cpus[kMaxCpus] = {};
-  u32 cpu_count = 0;     // that run
+  u32 cpu_count = 0;  // that run, or will: all are attached before the first group is made, which has a queue on each
   u32 present_cpus = 1;  // that the firmware reports
   Cpu& work_cpu() { return *cpus[0]; }
   u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }

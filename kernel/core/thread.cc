@@ -6,6 +6,7 @@
 #include "kernel/core/cpu.h"
 #include "kernel/core/machine.h"
 #include "kernel/core/process.h"
+#include "kernel/core/reservation.h"
 #include "kernel/group/group.h"
 #include "kernel/ipc/port.h"
 #include "kernel/mm/address_space.h"
@@ -16,7 +17,7 @@ namespace keel {
 
 Thread::Thread(ResourceGroup& group, Process& owner, u32 level)
     : KObject(ObjectKind::thread, group), space(owner.space()), process(&owner) {
-  own_context.level = level;
+  own_context.level = own_context.base_level = level;
   own_context.owner = this;
   machine().count_thread(1);
 }
@@ -32,6 +33,7 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
   }
   auto thread = RefPtr<Thread>::adopt(*made);
   thread->cpu = &cpu;
+  thread->own_context.account = &process.group().queue(cpu).account;
   thread->directory = process.caps.directory();
   thread->message_memory_ = memory;
   thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
@@ -72,13 +74,13 @@ void Thread::make_ready(Cpu& on) {
   phase = {ThreadStatus::ready};
   on.scheduler.enqueue_back(*this);
   if (on.current == nullptr || on.context == nullptr) return;
-  if (on.context->level < context->level) on.reschedule = true;
+  if (on.scheduler.preempts(*context, *on.context)) on.reschedule = true;
   on.timer_stale = true;  // the quantum counts now
 }
 
 void Thread::leave_wait(Cpu& on) {
   if ((flags & kTimed) != 0) TimerQueue::remove(on, *this);
-  if (phase.wait == WaitKind::receive) static_cast<Port*>(wait.object)->receiver_left(*this);
+  if (phase.wait == WaitKind::receive) serves->receiver_left(*this);
   if (phase.wait == WaitKind::send) static_cast<Port*>(wait.object)->caller_left(*this);
   if (wait_queue.linked()) wait_queue.unlink();
   flags &= ~(kTimed | kFaulted);
@@ -120,15 +122,13 @@ void Thread::leave_callee() {
   if (server == nullptr) return;
   callee = nullptr;
   server->caller = nullptr;
+  if (server->lender != nullptr) server->lender->borrower = nullptr;
+  server->lender = nullptr;
   // I4: whoever ran on our context through this call goes on with the server's own.
-  SchedulingContext* lost = server->context;
-  for (Thread* t = server; t != nullptr && t->context == lost; t = t->callee) {
-    bool queued = t->phase.status == ThreadStatus::ready;
-    if (queued) t->cpu->scheduler.remove(*t);
-    t->context = &server->own_context;
-    if (queued) t->cpu->scheduler.enqueue_back(*t);
-    if (t->cpu->current == t) t->cpu->change_context(t->context);
-  }
+  SchedulingContext& lost = *server->context;
+  move_contexts(server, lost, server->own_context);
+  if (lost.level != lost.base_level) refresh_level(*cpu, lost);
+  if (server->serves != nullptr && server->serves->has_callers()) refresh_level(*cpu, server->own_context);
 }
 
 void Thread::fail_caller(Cpu& on, Status result) {
@@ -201,28 +201,35 @@ void Thread::kill(Cpu& on) {
     leave_wait(on);
   }
   phase = {ThreadStatus::dead};
+  if (lender != nullptr) lender->stop_lending();
+  if (serves != nullptr) serves->dismiss(*this);
   if (on.loaded == this) on.loaded = nullptr;
   if (on.current == this) {  // it may be freed before the kernel is left
     on.change_context(nullptr);
     on.current = nullptr;
   }
   fail_caller(on, Status::peer_died);
+  if (reservation) set_reservation(on, nullptr, own_context.base_level);
   (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
   process->remove_thread(on, *this, ran);
 }
 
-void Thread::set_level(u32 level) {
-  if (context != &own_context || phase.status != ThreadStatus::ready) {
-    own_context.level = level;
-  } else {
-    cpu->scheduler.remove(*this);
-    own_context.level = level;
-    cpu->scheduler.enqueue_back(*this);
-  }
-  if (cpu->current == nullptr || cpu->context == nullptr) return;
-  // Whoever runs may have to make room: for this thread, or as one that is below others now.
-  cpu->timer_stale = true;
-  if (cpu->scheduler.top_level() > i32(cpu->context->level)) cpu->reschedule = true;
+void Thread::set_level(Cpu& on, u32 level) {
+  own_context.base_level = level;
+  refresh_level(on, own_context);
+}
+
+void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
+  const bool queued = phase.status == ThreadStatus::ready && context == &own_context;
+  if (queued) on.scheduler.remove(*this);
+  if (reservation) reservation->leave(*this);
+  if (to != nullptr) to->join(*this);
+  // Others may run on it: whoever pays from now on is another.
+  if (on.context == &own_context) on.settle(on.now_tsc());
+  own_context.account = to != nullptr ? &to->account() : &process->group().queue(*cpu).account;
+  if (queued) on.scheduler.enqueue_back(*this);
+  if (on.context == &own_context) on.change_context(&own_context);
+  if (phase.status != ThreadStatus::dead) set_level(on, level);
 }
 
 u64 Thread::consumed_ns() const { return machine().clock.to_ns(own_context.consumed); }

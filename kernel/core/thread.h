@@ -10,7 +10,10 @@
 //              of wait
 //                 that have a queue (all but reply).
 //              I3 a.callee == b  <=>  b.caller == a. Then a waits for reply.
-//              I4 context is &own_context or the context of a thread that waits, through calls, for this one.
+//              I4 context is &own_context or the context of a thread that waits, through calls or as a port's best
+//                 waiter that lends it (I6), for this one.
+//              I5 serves == p  <=>  it is in p's list of servers: it received there last.
+//              I6 a.borrower == b  <=>  b.lender == a. Then a is queued at a port that b, busy, serves.
 // Locks        a thread belongs to its CPU: only code that runs there touches it. One CPU runs today; with more, the
 //              others will have to ask that CPU. `process_hook` is guarded by the process's lock.
 // Lifetime     references: its process's list, capabilities, whoever points to it across kernel entries.
@@ -32,6 +35,7 @@ class MemoryObject;
 class Port;
 class Process;
 class Reply;
+class Reservation;
 
 enum class ThreadStatus : u8 { fresh, ready, running, waiting, dead };
 
@@ -51,7 +55,7 @@ struct WaitRecord {
   u64 key_offset = 0;         // word: offset in the object
   KObject* object = nullptr;  // what the queue belongs to; kept alive by the capability or by a reference there
   u64 key = 0;                // send: badge. word: object id. log: sequence number
-  CapIndex capability;        // through which it waits; checked again after a revocation
+  CapIndex capability;        // through which it waits; checked again after a revocation. Not for receive
 };
 
 // What a thread is doing: one 32-bit store on the fast path.
@@ -101,6 +105,18 @@ class Thread final : public KObject, public TimerEntry {
   WaitRecord wait;
   ListHook wait_queue;
 
+  // As a server: the port where it received last, and through what. The fast path looks whether it receives there
+  // again.
+  CapIndex receive_capability;
+  Port* serves = nullptr;
+  ListHook server_hook;
+  // As a caller in a port's queue: its place.
+  TreeHook caller_hook;
+  u64 urgency = 0;
+  // A server whose context has no budget left runs on that of the best waiter at its port.
+  Thread* lender = nullptr;
+  Thread* borrower = nullptr;
+
   ReadyLink ready_link;
   SchedulingContext own_context;
   FaultRecord fault;
@@ -108,11 +124,16 @@ class Thread final : public KObject, public TimerEntry {
   u64 quantum_left_ns = 0;  // when something more urgent took the CPU: what it goes on with; 0: a whole quantum
   VirtAddr message_page_user;
   ListHook process_hook;
+  RefPtr<Reservation> reservation;  // whose account and level its own context has; or null
+  ListHook reservation_hook;
 
   ThreadStatus status() const { return phase.status; }
   bool waits() const { return phase.status == ThreadStatus::waiting; }
   bool waits_for(WaitKind kind) const { return waits() && phase.wait == kind; }
   u64 word(u32 i) const { return state.word[i]; }
+  CapIndex waits_through() const { return phase.wait == WaitKind::receive ? receive_capability : wait.capability; }
+  // Serves a port and is not waiting for work: whoever queues there waits for it.
+  bool is_busy_server() const { return serves != nullptr && !waits_for(WaitKind::receive); }
 
   // The current thread starts to wait; what it waits in (queue) is linked by the caller. With a finite deadline the
   // wait ends with timed_out. Not for a deadline of 0: the caller answers would_block or timed_out itself.
@@ -136,7 +157,17 @@ class Thread final : public KObject, public TimerEntry {
   // thread was never started.
   void kill(Cpu& cpu);
   void on_zero_handles(Cpu& cpu) override;
-  void set_level(u32 level);
+  // The level of its own context.
+  void set_level(Cpu& cpu, u32 level);
+  // From now on its own context draws on the reservation; null: on its group alone. It stays ready, running or waiting.
+  void set_reservation(Cpu& cpu, Reservation* reservation, u32 level);
+
+  // Donation beyond a call (donation.cc).
+  // Ready and in no queue, on a context without budget at `now`: goes on with that of the best waiter at a port that
+  // it, or who waits for it, serves, and is queued. False: nobody can lend.
+  bool borrow_context(Cpu& cpu, u64 now);
+  // The thread leaves the queue in which it lent its context.
+  void stop_lending();
 
   // Ends what the thread serves: the caller gets `status`, and its context.
   void fail_caller(Cpu& cpu, Status status);
@@ -145,6 +176,8 @@ class Thread final : public KObject, public TimerEntry {
   void leave_callee();
 
   u64 consumed_ns() const;
+  // Who runs on this thread's context while it waits, or null.
+  Thread* deputy() const { return callee != nullptr ? callee : borrower; }
 
  private:
   template <class T, class... A>
@@ -165,4 +198,12 @@ class Thread final : public KObject, public TimerEntry {
 
 namespace keel {
 using WaitQueue = IntrusiveList<Thread, &Thread::wait_queue>;
+
+// The level at which whoever runs on the context runs is made right: its own, or that of the best waiter at a port that
+// one of those serves. If it changes, and they wait for others in turn, so do the levels of these, kMaxInheritance hops
+// far.
+inline constexpr u32 kMaxInheritance = 8;
+void refresh_level(Cpu& cpu, SchedulingContext& context);
+// Everyone who runs on `from`, from `first` on, goes on with `to`.
+void move_contexts(Thread* first, SchedulingContext& from, SchedulingContext& to);
 }  // namespace keel

@@ -1,5 +1,7 @@
 #include "kernel/ipc/port.h"
 
+#include <string.h>
+
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 #include "kernel/group/group.h"
@@ -11,12 +13,20 @@ namespace keel {
 
 Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_messages) {
   Queued* queue = nullptr;
+  const usize bytes = queue_messages * sizeof(Queued);
+  TRY(group.charge(Resource::queue_bytes, bytes));
   if (queue_messages > 0) {
-    queue = static_cast<Queued*>(TRY(heap_of(cpu).allocate(cpu, group, queue_messages * sizeof(Queued))));
+    Result<void*> memory = heap_of(cpu).allocate(cpu, group, bytes);
+    if (!memory.has_value()) {
+      group.uncharge(Resource::queue_bytes, bytes);
+      return memory.status();
+    }
+    queue = static_cast<Queued*>(*memory);
   }
   auto port = make<Port>(cpu, group, group, queue, queue_messages);
   if (!port.has_value()) {
-    if (queue != nullptr) heap_of(cpu).free(cpu, group, queue, queue_messages * sizeof(Queued));
+    if (queue != nullptr) heap_of(cpu).free(cpu, group, queue, bytes);
+    group.uncharge(Resource::queue_bytes, bytes);
     return port.status();
   }
   return RefPtr<Port>::adopt(*port);
@@ -24,7 +34,9 @@ Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_mess
 
 void Port::destroy(Cpu& cpu) {
   (void)bind(cpu, nullptr);
+  while (Thread* server = servers_.front()) dismiss(*server);
   if (queue_ != nullptr) heap_of(cpu).free(cpu, group(), queue_, capacity_ * sizeof(Queued));
+  group().uncharge(Resource::queue_bytes, capacity_ * sizeof(Queued));
   destroy_object(cpu, group(), this);
 }
 
@@ -79,9 +91,7 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
   if (server != nullptr) TRY(transfer_message(cpu, client, *server, badge, MessageKind::call));
   client.begin_wait(cpu, WaitKind::send, this, through, deadline);
   if (server == nullptr) {
-    client.wait.key = badge;
-    callers_.push_back(client);
-    ++backlog_;
+    add_caller(cpu, client, badge);
     return {};
   }
   join(cpu, client, *server);
@@ -93,16 +103,52 @@ void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
   thread.phase.fault = true;
   thread.flags |= Thread::kFaulted;
-  thread.wait.key = badge;
   Thread* server = receiver();
-  if (server == nullptr) {
-    callers_.push_back(thread);
-    ++backlog_;
-    return;
-  }
+  if (server == nullptr) return add_caller(cpu, thread, badge);
   (void)hand_over(cpu, thread, *server, badge);  // a fault carries no capability: cannot fail
   join(cpu, thread, *server);
   server->end_wait_with_handoff(cpu);
+}
+
+// Smaller is served first.
+static u64 urgency_of(const Thread& caller, u64 arrival) {
+  constexpr u32 kArrivalBits = 56;
+  return u64{kLevels - 1 - caller.context->level} << kArrivalBits | (arrival & ((u64{1} << kArrivalBits) - 1));
+}
+
+void Port::add_caller(Cpu& cpu, Thread& client, u64 badge) {
+  client.wait.key = badge;
+  client.urgency = urgency_of(client, next_arrival_++);
+  callers_.insert(client);
+  ++backlog_;
+  refresh_servers(cpu);
+}
+
+void Port::reorder(Thread& caller) {
+  callers_.erase(caller);
+  caller.urgency = urgency_of(caller, caller.urgency);
+  callers_.insert(caller);
+}
+
+Thread* Port::best_lender(Cpu& cpu, u64 now) {
+  Thread* caller = callers_.first();
+  for (u32 n = 0; n < 8 && caller != nullptr; ++n, caller = callers_.next(*caller)) {
+    if (caller->borrower == nullptr && caller->context->account->exhausted(cpu, now) == nullptr) return caller;
+  }
+  return nullptr;
+}
+
+void Port::enlist(Thread& server, CapIndex through) {
+  server.receive_capability = through;
+  if (server.serves == this) return;
+  if (server.serves != nullptr) server.serves->dismiss(server);
+  server.serves = this;
+  servers_.push_back(server);
+}
+
+void Port::dismiss(Thread& server) {
+  servers_.remove(server);
+  server.serves = nullptr;
 }
 
 Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
@@ -111,32 +157,48 @@ Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
     client.abort_wait(cpu, transferred.status());
     return transferred;
   }
-  client.wait_queue.unlink();
-  --backlog_;
+  caller_left(client);
   join(cpu, client, server);
   return {};
 }
 
+void Port::take_message(Thread& server) {
+  const u8 place = order_[0];
+  const Queued& message = queue_[place];
+  deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
+  --queued_;
+  --backlog_;
+  memmove(&order_[0], &order_[1], queued_);
+  order_[queued_] = place;
+}
+
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
+  enlist(server, through);
+  Result<void> received = take(cpu, server, through, deadline);
+  // It has a new master, or none: what it inherited for the last one goes, what it must inherit for this one comes.
+  if (backlog_ != 0 || server.own_context.level != server.own_context.base_level) {
+    refresh_level(cpu, server.own_context);
+    if (server.context != &server.own_context) refresh_level(cpu, *server.context);
+  }
+  return received;
+}
+
+Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
   if (bound_ != nullptr) {
     if (u64 bits = bound_->take()) {
       deliver_words(server, &bits, 1, 0, MessageKind::signal);
       return {};
     }
   }
-  if (queued_ > 0) {
-    Queued& message = queue_[first_];
-    deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
-    first_ = (first_ + 1) % capacity_;
-    --queued_;
-    --backlog_;
-    return {};
-  }
   // A caller whose capabilities cannot be transferred is answered and the next one tried; a few, then the call runs
   // again, so that the time in here is bounded.
-  for (u32 tries = 0; Thread* client = callers_.front(); ++tries) {
+  for (u32 tries = 0; queued_ > 0 || has_callers(); ++tries) {
     if (tries == 16) return Status::restart;
-    if (take_caller(cpu, *client, server).has_value()) return {};
+    if (queued_ > 0 && (!has_callers() || queue_[order_[0]].level >= best_level())) {
+      take_message(server);
+      return {};
+    }
+    if (take_caller(cpu, *callers_.first(), server).has_value()) return {};
   }
   if ((server.flags & Thread::kCancel) != 0) {
     server.flags &= ~Thread::kCancel;
@@ -170,7 +232,11 @@ Thread* Port::receiver() {
 }
 
 void Port::caller_left(Thread& thread) {
-  if (thread.wait_queue.linked()) --backlog_;
+  if (!thread.caller_hook.linked()) return;
+  callers_.erase(thread);
+  --backlog_;
+  thread.stop_lending();
+  refresh_servers(*thread.cpu);
 }
 
 void Port::set_signal_pending(bool pending) {
@@ -189,11 +255,15 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
     return {};
   }
   if (queued_ == capacity_) return Status::would_block;
-  Queued& message = queue_[(first_ + queued_) % capacity_];
+  const u8 place = order_[queued_];
+  Queued& message = queue_[place];
   message.badge = badge;
   message.word_count = d.words();
+  message.level = sender.context->level;
   for (u32 i = 0; i < kRegisterWords; ++i) message.words[i] = sender.state.word[i];
-  ++queued_;
+  u32 at = queued_++;
+  for (; at > 0 && queue_[order_[at - 1]].level < message.level; --at) order_[at] = order_[at - 1];
+  order_[at] = place;
   ++backlog_;
   return {};
 }
@@ -229,17 +299,21 @@ void Port::on_handle_added(Rights added) {
 
 void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
   if ((dropped & rights::port::receive) == 0 || receive_handles_.fetch_sub(1, kAcqRel) != 1) return;
-  while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
+  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
-  while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
+  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
   while (Thread* server = receiver()) server->abort_wait(cpu, Status::revoked);
 }
 
 void Port::wake_revoked(Cpu& cpu) {
   wake_revoked_waiters(cpu, more_receivers_);
-  wake_revoked_waiters(cpu, callers_);
+  Thread* next = nullptr;
+  for (Thread* t = callers_.first(); t != nullptr; t = next) {
+    next = callers_.next(*t);
+    if (is_revoked(*t)) t->abort_wait(cpu, Status::revoked);
+  }
   // Whoever moves up was looked at already.
   if (receiver() != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
 }
@@ -271,6 +345,7 @@ Result<bool> Port::reply_and_wait(Cpu& cpu, Thread& server, CapIndex through) {
   client->callee = nullptr;
   server.caller = nullptr;
   server.context = &server.own_context;
+  enlist(server, through);
   server.begin_wait(cpu, WaitKind::receive, this, through, kForever);
   add_receiver(server);
   client->end_wait_with_handoff(cpu);
@@ -285,7 +360,8 @@ Result<void> reply_to_caller(Cpu& cpu, Thread& server) {
 }
 
 bool is_revoked(const Thread& t) {
-  return t.wait.capability != kNoCapability && !t.process->caps.find(t.wait.capability).has_value();
+  const CapIndex through = t.waits_through();
+  return through != kNoCapability && !t.process->caps.find(through).has_value();
 }
 
 void wake_revoked_waiters(Cpu& cpu, WaitQueue& queue) {

@@ -49,6 +49,13 @@ class KObject : public Work {
   u64 id() const { return id_; }
 
   void add_ref() { refs_.fetch_add(1, kRelaxed); }
+  // For who found the object in a list that holds no reference. False: the last one is gone, it is about to be freed.
+  bool try_ref() {
+    u32 refs = refs_.load(kRelaxed);
+    while (refs != 0 && !refs_.compare_exchange(&refs, refs + 1, kRelaxed)) {
+    }
+    return refs != 0;
+  }
   // On the last reference the object goes to its machine's work queue. Pairs: release/acquire, so that all uses
   // happen before the memory is freed.
   void drop_ref();

@@ -16,6 +16,7 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
+  c.cpu.settle(c.cpu.now_tsc());
   u64 tsc = process.consumed();
   u32 looked = 0;
   for (Thread* t = process.next_thread(c.cpu, nullptr); t != nullptr && looked < 256; ++looked) {
@@ -26,6 +27,36 @@ u64 consumed_ns(CallContext& c, Process& process) {
 }
 
 u64 memory_pages(const Process& process) { return process.space() == nullptr ? 0 : process.space()->mapped_pages(); }
+
+template <class R>
+R describe(CallContext& c, Process& process) {
+  u64 name[3];
+  memcpy(name, process.name().text, sizeof(name));
+  return R{process.id(),
+           u64(process.state()) | u64{process.thread_count()} << 32,
+           consumed_ns(c, process),
+           memory_pages(process),
+           process.caps.used(),
+           name[0],
+           name[1],
+           name[2]};
+}
+
+// The state that thread_info and thread_list show.
+u64 state_number(const Thread& t) {
+  switch (t.phase.status) {
+    case ThreadStatus::fresh:
+      return 0;
+    case ThreadStatus::ready:
+    case ThreadStatus::running:
+      return 1;
+    case ThreadStatus::waiting:
+      return t.phase.wait == WaitKind::stopped ? 3 : t.phase.fault ? 4 : 2;
+    case ThreadStatus::dead:
+      break;
+  }
+  return 5;
+}
 
 // A thread whose registers are all in its state, and that is not on its way out.
 bool is_stopped(const Thread& t) {
@@ -98,16 +129,32 @@ Result<void> process_set_limits(CallContext& c, Process& process, u64 top_level,
 Result<ProcessListResult> process_list(CallContext& c, KernelControl&, u64 after) {
   Process* process = c.machine().next_process(c.cpu, after);
   if (process == nullptr) return Status::not_found;
-  u64 name[3];
-  memcpy(name, process->name().text, sizeof(name));
-  return ProcessListResult{process->id(),
-                           u64(process->state()) | u64{process->thread_count()} << 32,
-                           consumed_ns(c, *process),
-                           memory_pages(*process),
-                           process->caps.used(),
-                           name[0],
-                           name[1],
-                           name[2]};
+  return describe<ProcessListResult>(c, *process);
+}
+
+Result<GroupProcessesResult> group_processes(CallContext& c, ResourceGroup& group, u64 after) {
+  constexpr u32 kMost = 64;
+  Process* process = group.next_process(c.cpu, after, kMost);
+  if (process != nullptr) return describe<GroupProcessesResult>(c, *process);
+  if (after == ~u64{0}) return Status::not_found;
+  c.set_word(0, after);
+  return Status::restart;
+}
+
+Result<ThreadListResult> thread_list(CallContext& c, KernelControl&, u64 number, u64 after) {
+  Process* process = number == 0 ? nullptr : c.machine().next_process(c.cpu, number - 1);
+  if (process == nullptr || process->id() != number) return Status::not_found;
+  // Threads are listed in the order in which they were made, so that of their numbers.
+  Thread* t = process->next_thread(c.cpu, nullptr);
+  while (t != nullptr && t->id() <= after) t = process->next_thread(c.cpu, t);
+  if (t == nullptr) return Status::not_found;
+  u64 name[2];
+  static_assert(sizeof(name) == sizeof(GroupName));
+  memcpy(name, process->group().name().text, sizeof(name));
+  const u64 state = t->phase.status == ThreadStatus::running && t != &c.thread ? 6 : state_number(*t);
+  return ThreadListResult{t->id(),          state,       t->context->level | u64{t->own_context.base_level} << 32,
+                          t->consumed_ns(), t->switches, process->group().id(),
+                          name[0],          name[1]};
 }
 
 Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 level) {
@@ -152,30 +199,26 @@ Result<void> thread_cancel(CallContext& c, Thread& thread) {
   return {};
 }
 
-Result<void> thread_set_level(CallContext&, Thread& thread, u64 level) {
+Result<void> thread_set_level(CallContext& c, Thread& thread, u64 level) {
   if (level >= kLevels || level > thread.process->top_level) return Status::invalid_argument;
-  thread.set_level(u32(level));
+  if (thread.phase.status == ThreadStatus::dead || thread.reservation) return Status::bad_state;
+  thread.set_level(c.cpu, u32(level));
   return {};
 }
 
-Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
-  u64 state = 0;
-  switch (t.phase.status) {
-    case ThreadStatus::fresh:
-      state = 0;
-      break;
-    case ThreadStatus::ready:
-    case ThreadStatus::running:
-      state = 1;
-      break;
-    case ThreadStatus::waiting:
-      state = t.phase.wait == WaitKind::stopped ? 3 : t.phase.fault ? 4 : 2;
-      break;
-    case ThreadStatus::dead:
-      state = 5;
-      break;
+Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* context) {
+  if (context != nullptr) {
+    if (context->level() > thread.process->top_level) return Status::invalid_argument;
+    return context->bind(c.cpu, thread);
   }
-  return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches};
+  if (thread.phase.status == ThreadStatus::dead) return Status::bad_state;
+  if (thread.reservation) thread.set_reservation(c.cpu, nullptr, thread.own_context.base_level);
+  return {};
+}
+
+Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
+  c.cpu.settle(c.cpu.now_tsc());  // of the running thread, too, all time counts
+  return ThreadInfoResult{t.id(), state_number(t), t.own_context.base_level, t.consumed_ns(), t.switches};
 }
 
 Result<u64> thread_registers(CallContext& c, Thread& t) {

@@ -75,6 +75,7 @@ void test_rights() {
   hold(ObjectKind::port, *sys::port_create(group, 1));
   hold(ObjectKind::reply, *sys::reply_create(group));
   hold(ObjectKind::notification, notification);
+  hold(ObjectKind::scheduling_context, *sys::context_create(group));
   hold(ObjectKind::timer, *sys::timer_create(group, notification, 1));
   hold(ObjectKind::interrupt_control, find_capability("irq"));
   hold(ObjectKind::interrupt, sys::interrupt_create_message(find_capability("irq"), group)->interrupt);
@@ -650,7 +651,7 @@ void test_leaks(u32 rounds) {
                          *sys::reply_create(group),
                          *sys::timer_create(group, n, 1),
                          *sys::memory_create(group, 3, 1),
-                         *sys::group_create(group),
+                         *sys::group_create(group, 0, 0),
                          sys::interrupt_create_message(find_capability("irq"), group)->interrupt};
       for (CapIndex cap : made) check.that(sys::cap_delete(cap).has_value(), "delete", i);
     }
