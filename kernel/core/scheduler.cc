@@ -47,6 +47,7 @@ void Scheduler::link(Thread& thread) {
   if (cpu_.context != nullptr && cpu_.context->account->queue != &queue) {
     cpu_.charge(cpu_.now_tsc());
     settle(*cpu_.context->account);
+    raise_floors(*cpu_.context->account->queue);
   }
   for (Share* share = &queue.own_;;) {
     FairQueue& among = *share->among;
@@ -132,7 +133,7 @@ bool Scheduler::preempts_share(FairQueue& woken, const SchedulingContext& runnin
   settle(*running.account);
   for (const Share* a = &woken.own_;; a = &a->among->self_) {
     for (const Share* b = &running.account->queue->own_;; b = &b->among->self_) {
-      if (a->among == b->among) return a->time < b->time;
+      if (a->among == b->among) return a->time <= b->time;  // who was waiting goes first
       if (b->among == &root) break;
     }
   }
@@ -145,9 +146,16 @@ void Scheduler::advance(Share& share, u64 used) {
   constexpr u32 kScale = Share::kInverseBits - 6;
   share.time += u64((static_cast<unsigned __int128>(used) * share.inverse) >> kScale);
   if (queued) among.shares_.insert(share);
-  u64 least = share.time;
-  if (const Share* first = among.shares_.first(); first != nullptr && first->time < least) least = first->time;
-  if (among.floor_ < least) among.floor_ = least;
+}
+
+void Scheduler::raise_floors(const FairQueue& running) {
+  for (const Share* share = &running.own_;; share = &share->among->self_) {
+    FairQueue& among = *share->among;
+    const Share* first = among.shares_.first();
+    const u64 least = first != nullptr && first->time < share->time ? first->time : share->time;
+    if (among.floor_ < least) among.floor_ = least;
+    if (&among == &root) return;
+  }
 }
 
 void Scheduler::settle(Account& account) {

@@ -185,7 +185,10 @@ class Scheduler {
   // Whether a share is queued that none of the queue's threads is under.
   bool others_share(const FairQueue& queue) const;
   bool preempts_share(FairQueue& woken, const SchedulingContext& running);
-  void advance(Share& share, u64 used);
+  static void advance(Share& share, u64 used);
+  // `running` is the queue of who runs, and settled: its shares, and the first of those that wait, are the least
+  // served.
+  void raise_floors(const FairQueue& running);
   i64 check_list(const ReadyList& list, u32 level) const;
   i64 check_queue(const FairQueue& queue) const;
 
