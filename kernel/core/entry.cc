@@ -65,9 +65,9 @@ Thread* pick(Cpu& cpu, u64 now) {
       continue;
     }
     Account& account = *t->context->account;
-    Account* empty = account.limited() ? account.exhausted(cpu, now) : nullptr;
-    if (empty == nullptr) return t;
-    if (!t->borrow_context(cpu, now)) empty->park(cpu, *t);
+    if (!account.limited() || account.exhausted(cpu, now) == nullptr) return t;
+    // If nobody lends, it may be back on a context that it had before.
+    if (!t->borrow_context(cpu, now)) t->context->account->exhausted(cpu, now)->park(cpu, *t);
   }
   arch::interrupt_self(cpu);  // it may have to wait for the others
   return nullptr;
