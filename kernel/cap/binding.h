@@ -5,7 +5,7 @@
 // Invariants   I1 a bound Binding has a node, charged to the group of who bound; the node keeps its reference to the
 //                 target until the Binding lets go of it, revoked or not.
 //              I2 a revoked binding has no target; its node goes with the next bind(), release() or the owner.
-// Locks        none of its own: it belongs to its owner, and is used where that is (its home). A revocation, from
+// Locks        none of its own: it belongs to its owner, is used on its home CPU or under its lock. A revocation, from
 //              wherever, touches the node only, under the target's tree lock.
 // Lifetime     part of its owner, which releases it before it dies. It does not keep the target open: a target whose
 // last
@@ -13,6 +13,8 @@
 // Costs        get: a load and a test. bind: one node of 64 bytes; O(1).
 // See          docs/subsystems/capabilities.md, binding_test.cc
 #pragma once
+
+#include <utility>
 
 #include "kernel/cap/node.h"
 
@@ -43,6 +45,7 @@ class BindingBase {
   }
 
   void release(Cpu& cpu);
+  void swap(BindingBase& other) { std::swap(node_, other.node_); }
   bool is_revoked() const { return node_ != nullptr && node_->revoked.load(kAcquire); }  // pairs with revoke()
   u64 data() const { return node_ == nullptr ? 0 : node_->slot; }
   // A revocation took the node out of the tree; whose reference to the target stays.

@@ -43,7 +43,7 @@ Result<NodeDescription> describe_node(Cpu& cpu, CapNode& from, u64 up) {
       d.what = NodeWhat::capability;
       d.rights = CapSlot::rights(slot->load());
       d.process = space->holder_id();
-      d.index = space->index_of(number, *slot);
+      d.index = slot->index();
       d.scope = slot->scope;
     }
   }

@@ -29,8 +29,8 @@ void Lease::give_up(Cpu& cpu) {
   if (unlink(cpu, *this)) retire(cpu);
 }
 
-void Lease::retire(Cpu&) {
-  if (!queued_.exchange(true, kAcqRel)) home_.work.push(home_, *this);  // pairs with itself: one of several pushes
+void Lease::retire(Cpu& cpu) {
+  if (!queued_.exchange(true, kAcqRel)) cpu.send(home_, *this);  // pairs with itself: one of several pushes
 }
 
 bool Lease::step(Cpu& cpu) {
@@ -41,7 +41,7 @@ bool Lease::step(Cpu& cpu) {
     // It has been dying until here, so nothing was linked below it.
     if (unlink(cpu, *this)) {
       audit(cpu, AuditEvent::expire, 0, 0, *kept, 0);
-      kept->wake_revoked(cpu);
+      kept->post(cpu, KObject::kRevoked);
     }
   }
   TimerQueue::remove(cpu, *this);  // I2

@@ -40,7 +40,7 @@ TEST_F(LeaseTest, DoesNotOutliveItsParent) {
   CapIndex second = derive(first, 5000).cap();
   pass(1000);
   EXPECT_FALSE(live(a, first) || live(a, second));
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
 TEST_F(LeaseTest, AShorterOneEndsFirst) {
@@ -55,7 +55,7 @@ TEST_F(LeaseTest, IsOverWithItsCapability) {
   CapIndex leased = derive(top, 1000).cap();
   EXPECT_TRUE(k.call(a, Call::cap_delete, leased).ok());
   k.settle();
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
 TEST_F(LeaseTest, IsOverWithARevocationFromAbove) {
@@ -64,7 +64,7 @@ TEST_F(LeaseTest, IsOverWithARevocationFromAbove) {
   EXPECT_TRUE(k.call(a, Call::cap_revoke, top).ok());
   EXPECT_FALSE(live(a, leased) || live(b, below));
   k.settle();
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
 TEST_F(LeaseTest, HoldsWhenTheCapabilityIsGivenOnAndDeleted) {
@@ -131,11 +131,11 @@ TEST_F(LeaseTest, ErrorsChangeNothing) {
   EXPECT_TRUE(k.call(a, Call::cap_derive_until, top, {0, 0, k.now()}).is(Status::invalid_argument));
   EXPECT_TRUE(k.call(a, Call::cap_derive_until, top, {0, 0, 0}).is(Status::invalid_argument));
   EXPECT_TRUE(k.call(a, Call::cap_derive_until, top, {0, 0, ~u64{0}}).ok());  // for ever: as cap_derive
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
   a.process->caps.set_limit(a.process->caps.used());
   EXPECT_TRUE(derive(top, 1000).is(Status::no_slot));
   k.settle();
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
 TEST_F(LeaseTest, CountsAsTwoGenerations) {
@@ -143,7 +143,7 @@ TEST_F(LeaseTest, CountsAsTwoGenerations) {
   for (u32 i = 0; i < CapNode::kMaxDepth - 1; ++i) last = k.copy(a, last, a, kAll);
   EXPECT_TRUE(derive(last, 1000).is(Status::too_deep));
   k.settle();
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
 TEST_F(LeaseTest, RunningOutOfMemoryChangesNothing) {

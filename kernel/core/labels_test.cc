@@ -44,8 +44,8 @@ TEST_F(LabelTest, NobodyInheritsAny) {
   ASSERT_TRUE(set(k.give(a, labelled), 0, 0).ok());
   Thread& parent = k.make_thread(labelled);
   CapIndex child = k.call(parent, Call::process_create, k.give(parent, k.root()), {'c'}).cap();
-  EXPECT_EQ(k.object<Process>(parent, child).uid, Process::kNoLabel);
-  EXPECT_EQ(k.object<Process>(parent, child).gid, Process::kNoLabel);
+  EXPECT_EQ(k.object<Process>(parent, child).uid(), Process::kNoLabel);
+  EXPECT_EQ(k.object<Process>(parent, child).gid(), Process::kNoLabel);
 }
 
 TEST_F(LabelTest, AreSetBeforeTheFirstThreadOrNever) {
@@ -53,11 +53,11 @@ TEST_F(LabelTest, AreSetBeforeTheFirstThreadOrNever) {
   CapIndex process = k.give(a, running);
   EXPECT_TRUE(set(process, u64{1} << 32, 0).is(Status::invalid_argument));
   EXPECT_TRUE(set(process, 0, u64{1} << 32).is(Status::invalid_argument));
-  EXPECT_EQ(running.uid, Process::kNoLabel);
+  EXPECT_EQ(running.uid(), Process::kNoLabel);
   k.make_thread(running);
   EXPECT_TRUE(set(process, 1, 1).is(Status::bad_state));
   EXPECT_TRUE(set(k.give(a, *a.process), 0, 0).is(Status::bad_state));  // not even one's own
-  EXPECT_EQ(running.uid, Process::kNoLabel);
+  EXPECT_EQ(running.uid(), Process::kNoLabel);
 }
 
 TEST_F(LabelTest, ManagingAProcessIsNotEnough) {

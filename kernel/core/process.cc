@@ -16,7 +16,7 @@ Process::Process(ResourceGroup& group, const ProcessName& name) : KObject(Object
 
 Result<RefPtr<Process>> Process::create(Cpu& cpu, ResourceGroup& group, const ProcessName& name) {
   auto process = RefPtr<Process>::adopt(TRY(make<Process>(cpu, group, group, name)));
-  TRY(process->caps.initialise(cpu, *process));
+  process->caps.initialise(cpu, *process);
   process->space_ = TRY(AddressSpace::create(cpu, group, cpu.machine.random.next(cpu)));
   cpu.machine.add_process(cpu, *process);
   return process;
@@ -25,11 +25,17 @@ Result<RefPtr<Process>> Process::create(Cpu& cpu, ResourceGroup& group, const Pr
 Result<void> Process::add_thread(Cpu& cpu, Thread& thread) {
   LockGuard guard(cpu, lock_);
   if (!alive()) return Status::bad_state;
-  state_ = ProcessState::running;
+  state_.store(ProcessState::running, kRelaxed);
+  thread.directory.use(caps.directory());
   thread.add_ref();
   threads_.push_back(thread);
   thread_count_.fetch_add(1, kRelaxed);
   return {};
+}
+
+void Process::use_directory(Cpu& cpu, const CapDirectory& directory) {
+  LockGuard guard(cpu, lock_);
+  for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->directory.use(directory);
 }
 
 void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
@@ -37,101 +43,181 @@ void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
   {
     LockGuard guard(cpu, lock_);
     threads_.remove(thread);
+    add_consumed(thread.own_context.consumed);
     last = thread_count_.fetch_sub(1, kRelaxed) == 1;
   }
-  add_consumed(thread.own_context.consumed);
   thread.drop_ref();
   if (last && ran) kill(cpu, exit_status_);
 }
 
-Thread* Process::next_thread(Cpu& cpu, Thread* previous) {
+Thread* Process::first_thread(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
-  return previous == nullptr ? threads_.front() : threads_.next(*previous);
+  return threads_.front();
 }
 
 void Process::kill(Cpu& cpu, u64 status) {
-  if (state_ >= ProcessState::exiting) return;
-  state_ = ProcessState::exiting;
-  exit_status_ = status;
-  add_ref();  // the teardown's
   {
-    // No thread of it runs from now on (I2): the fast paths look at the flags, everything else at the state.
     LockGuard guard(cpu, lock_);
-    for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->flags |= Thread::kExiting;
+    if (!alive()) return;
+    state_.store(ProcessState::exiting, kRelaxed);
+    exit_status_ = status;
+    // No thread of it runs from now on (I2): the fast paths look at the flags, everything else at the state, and the
+    // teardown goes to every CPU that has one.
+    for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->set_flags(Thread::kExiting);
   }
-  cpu.work.push(cpu, teardown_);
+  add_ref();  // the teardown's
+  cpu.work.push(teardown_);
 }
 
+// The teardown goes where the threads are: each dies on its own CPU.
 bool Process::exit_step(Cpu& cpu) {
   for (u32 i = 0; i < 8; ++i) {
-    Thread* thread = next_thread(cpu, nullptr);
+    Thread* thread = first_thread(cpu);
     if (thread == nullptr) break;
-    thread->kill(cpu);
+    if (thread->home() != &cpu) {
+      cpu.send(*thread->home(), teardown_);
+      return true;
+    }
+    if (thread->has_flags(Thread::kMoving)) return false;  // still in the mailbox: after it
+    (void)thread->kill(cpu);
   }
   if (thread_count() != 0) return false;
+  if (Cpu* other = nullptr; is_loaded_elsewhere(cpu, &other)) {
+    cpu.send(*other, teardown_);
+    return true;
+  }
+  if (space_ && cpu.space.load(kRelaxed) == space_.get()) arch::leave_space(cpu);
   if (keep_capabilities) {
-    if (!cpu.machine.restart_manager(cpu, *this)) return false;
+    if (space_ && !space_->teardown_step(cpu)) return false;
+    cpu.machine.restart_manager(cpu, *this);
     drop_ref();
     return true;
   }
   if (!caps.teardown_step(cpu)) return false;
-  if (!leave_and_tear_down(cpu)) return false;
+  if (space_ && !space_->teardown_step(cpu)) return false;
   finish_exit(cpu);
   drop_ref();
   return true;
 }
 
-bool Process::leave_and_tear_down(Cpu& cpu) {
-  if (!space_) return true;
-  if (cpu.space == space_.get()) arch::leave_space(cpu);
-  return space_->teardown_step(cpu);
+// Whether another CPU has the page tables loaded, left over from the last thread that ran there.
+bool Process::is_loaded_elsewhere(Cpu& cpu, Cpu** where) const {
+  if (!space_) return false;
+  space_->cpus.for_each([&](u32 index) {
+    Cpu* other = cpu.machine.cpus[index];
+    if (other != &cpu && other->space.load(kSeqCst) == space_.get()) *where = other;
+  });
+  return *where != nullptr;
 }
 
 void Process::finish_exit(Cpu& cpu) {
-  state_ = ProcessState::dead;
-  clear_handler(cpu);
-  while (Thread* waiter = waiters_.front()) waiter->end_wait(cpu, Status::ok, exit_status_);
-  watcher_.signal(cpu);
-  watcher_.release(cpu);
+  Binding<Port> handler;
+  Binding<Notification> watcher;
+  {
+    LockGuard guard(cpu, lock_);
+    state_.store(ProcessState::dead, kRelease);  // pairs with state()
+    handler.swap(handler_);
+    watcher.swap(watcher_);
+  }
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
+  }
+  SharedQueue::wake(cpu, claimed, Status::ok, exit_status_);
+  watcher.signal(cpu);
+  watcher.release(cpu);
+  handler.release(cpu);
 }
+
+void Process::unpublish(Cpu& cpu) { cpu.machine.remove_process(cpu, *this); }
 
 bool Process::release_step(Cpu& cpu) {
   // Nobody refers to the process any more: one that was created but never ran still holds what it was given.
-  if (state_ == ProcessState::dead) return true;
+  if (state() == ProcessState::dead) return true;
   if (!caps.teardown_step(cpu)) return false;
-  if (!leave_and_tear_down(cpu)) return false;
+  if (space_ && !space_->teardown_step(cpu)) return false;
   finish_exit(cpu);
   return true;
 }
 
-void Process::destroy(Cpu& cpu) {
-  cpu.machine.remove_process(cpu, *this);
-  destroy_object(cpu, group(), this);
-}
+void Process::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
 
-void Process::wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline) {
+bool Process::wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline) {
+  LockGuard guard(cpu, waiters_.lock());
+  if (state() == ProcessState::dead) return false;
   thread.begin_wait(cpu, WaitKind::exit, this, capability, deadline);
-  waiters_.push_back(thread);
+  waiters_.add(thread);
+  return true;
 }
 
 Result<void> Process::watch(Cpu& cpu, const BindRequest<Notification>& target) {
-  if (state_ != ProcessState::dead) return watcher_.bind(cpu, target);
-  target.target.signal(cpu, target.data);
+  Binding<Notification> watcher;
+  TRY(watcher.bind(cpu, target));
+  bool dead = false;
+  {
+    LockGuard guard(cpu, lock_);
+    dead = state() == ProcessState::dead;
+    if (!dead) watcher_.swap(watcher);
+  }
+  if (dead) watcher.signal(cpu);
+  watcher.release(cpu);  // this one, which comes too late, or the one before
   return {};
 }
 
 // Nobody can see the process any more; it runs on while it has threads.
 void Process::on_zero_handles(Cpu& cpu) {
-  while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
+  }
+  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
 }
 
-Port* Process::handler() const { return handler_.get(); }
+void Process::wake_revoked(Cpu& cpu) {
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, is_revoked, claimed);
+  }
+  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
+}
+
+Process::Handler Process::handler(Cpu& cpu) {
+  LockGuard guard(cpu, lock_);
+  Port* port = handler_.get();
+  return {port == nullptr ? nullptr : RefPtr<Port>(*port), handler_.data()};
+}
 
 Result<void> Process::set_handler(Cpu& cpu, const BindRequest<Port>& target) {
-  if (state_ == ProcessState::dead) return Status::bad_state;
-  return handler_.bind(cpu, target);
+  Binding<Port> handler;
+  TRY(handler.bind(cpu, target));
+  bool dead = false;
+  {
+    LockGuard guard(cpu, lock_);
+    dead = state() == ProcessState::dead;
+    if (!dead) handler_.swap(handler);
+  }
+  handler.release(cpu);
+  return dead ? Status::bad_state : Result<void>();
 }
 
-void Process::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
+void Process::clear_handler(Cpu& cpu) {
+  Binding<Port> handler;
+  {
+    LockGuard guard(cpu, lock_);
+    handler_.swap(handler);
+  }
+  handler.release(cpu);
+}
+
+Result<void> Process::set_labels(Cpu& cpu, u32 uid, u32 gid) {
+  LockGuard guard(cpu, lock_);
+  if (state() != ProcessState::fresh) return Status::bad_state;
+  uid_ = uid;
+  gid_ = gid;
+  return {};
+}
 
 }  // namespace keel

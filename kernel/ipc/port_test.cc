@@ -162,7 +162,7 @@ TEST_P(PortTest, CapabilitiesWithoutTheRightsDoNotTravel) {
 
 TEST_P(PortTest, ServerRunsOnTheClientsContextAndGivesItBack) {
   connect();
-  client.set_level(30);
+  client.set_level(k.cpu(), 30);
   EXPECT_TRUE(receive(server, server_port).waits);
   EXPECT_TRUE(k.call(client, Call::call, client_port).waits);
   EXPECT_EQ(server.context, &client.own_context);
@@ -180,7 +180,7 @@ class NestedTest : public PortTest {
     auto port = MUST(Port::create(k.cpu(), k.root(), 0));
     third_port = k.give(third, *port);
     second_port = k.copy(third, third_port, server, rights::port::call);
-    client.set_level(33);
+    client.set_level(k.cpu(), 33);
     EXPECT_TRUE(receive(third, third_port).waits);
     EXPECT_TRUE(receive(server, server_port).waits);
     k.page(client).deadline = k.now() + 1'000'000;
@@ -330,7 +330,7 @@ TEST_P(PortTest, DeadlinesEndEachWait) {
   k.page(server).deadline = k.page(client).deadline = 0;
   EXPECT_TRUE(k.call(server, Call::receive, server_port, {}, Descriptor::kDeadline).is(Status::timed_out));
   EXPECT_TRUE(k.call(client, Call::call, client_port, {}, Descriptor::kDeadline).is(Status::timed_out));
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
 TEST_P(PortTest, LastReceiveRightAnswersQueuedCallersPeerDied) {
@@ -473,7 +473,7 @@ TEST_P(PortTest, ASuspendedServerTakesTheMessageAndWaitsToBeResumed) {
 
 TEST_P(PortTest, ServerThatFallsBelowAnotherMakesRoom) {
   connect();
-  client.set_level(40);
+  client.set_level(k.cpu(), 40);
   Thread& between = k.make_thread(30);
   EXPECT_TRUE(receive(server, server_port).waits);
   EXPECT_TRUE(k.call(client, Call::call, client_port).waits);

@@ -15,6 +15,11 @@ class Timer final : public KObject, public TimerEntry {
   // Errors: no_memory, quota_exceeded, revoked, too_deep.
   static Result<RefPtr<Timer>> create(Cpu& cpu, ResourceGroup& group, const BindRequest<Notification>& target);
 
+  // Stops it here; it will be set there.
+  void change_home(Cpu& from, Cpu& to) {
+    TimerQueue::remove(from, *this);
+    set_home(to);
+  }
   void set(Cpu& cpu, Deadline deadline, u64 period_ns);
   void on_zero_handles(Cpu& cpu) override { TimerQueue::remove(cpu, *this); }
 

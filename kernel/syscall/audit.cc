@@ -26,7 +26,7 @@ Result<CapabilityListResult> capability_list(CallContext& c, KernelControl&, u64
     c.set_word(1, number);
     return Status::restart;
   }
-  const NodeDescription d = TRY(describe_node(c.cpu, *slot->node, up));
+  const NodeDescription d = TRY(describe_node(c.cpu, *slot->node(), up));
   const u64 node = u64(d.what) | u64(d.kind) << 8 | u64{d.rights} << 16 | u64{d.depth} << 32;
   return CapabilityListResult{number + 1u, node,    d.process,      d.index.value,
                               d.object,    d.scope, d.expiry.value, d.children};

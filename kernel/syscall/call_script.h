@@ -54,6 +54,9 @@ class CallScript {
     auto handler = MUST(Port::create(k.cpu(), *group, 0));
     auto notification = MUST(Notification::create(k.cpu(), *group));
     auto reply = MUST(Reply::create(k.cpu(), *group));
+    auto context = MUST(Reservation::create(k.cpu(), *group));
+    MUST(context->configure(k.cpu(), 22, 200'000, 1'000'000));
+    group->set_cpu(k.cpu(), 3'000'000, 10'000'000, 50);
     Machine& m = k.machine();
     for (u32 i = 0; i < 3; ++i) {
       Process& p = *processes[i];
@@ -64,6 +67,7 @@ class CallScript {
         k.give(p, *handler);
         k.give(p, *notification);
         k.give(p, *reply);
+        k.give(p, *context);
         k.give(p, m.interrupt_control());
         k.give(p, m.io_ports());
         k.give(p, m.sealer());
@@ -95,7 +99,7 @@ class CallScript {
       CapSlot* slot = nullptr;
       while ((slot = p.caps.next(&cursor)) != nullptr && CapSlot::kind(slot->load()) != ObjectKind::memory) ++cursor;
       MUST(p.space()->map(k.cpu(), {.memory = *shared,
-                                    .parent = slot->node,
+                                    .parent = slot->node(),
                                     .pages = 200,
                                     .prot = Protection::read_write,
                                     .max = Protection::read_write,
@@ -117,10 +121,9 @@ class CallScript {
     Machine& m = k_->machine();
     for (Process* p = m.next_process(k_->cpu(), 0); p != nullptr; p = m.next_process(k_->cpu(), p->id())) {
       if (!p->alive()) continue;
-      for (Thread* t = p->next_thread(k_->cpu(), nullptr); t != nullptr && count < 32;
-           t = p->next_thread(k_->cpu(), t)) {
-        if (TestKernel::runnable(*t)) found[count++] = t;
-      }
+      p->for_each_thread(k_->cpu(), ~u32{0}, [&](Thread& t) {
+        if (count < 32 && TestKernel::runnable(t)) found[count++] = &t;
+      });
     }
     return count == 0 ? nullptr : found[b % count];
   }
@@ -137,7 +140,7 @@ class CallScript {
     for (u32 cursor = 0; cursor < 256; ++cursor) {
       CapSlot* slot = p.caps.next(&cursor);
       if (slot == nullptr || cursor >= 256) break;
-      const CapIndex index = p.caps.index_of(cursor, *slot);
+      const CapIndex index = slot->index();
       if (n < 64) any[n++] = index;
       if (fits < 64 && CapSlot::kind(slot->load()) == kind) fitting[fits++] = index;
     }
@@ -297,6 +300,9 @@ class CallScript {
         if (call.number == u8(Call::memory_create)) return byte() % 130u;
         if (call.number == u8(Call::thread_create) || call.number == u8(Call::thread_set_level)) return byte() % 66u;
         if (call.number == u8(Call::log_write)) return byte() % 4u;
+        if (call.number == u8(Call::context_configure)) return i == 0 ? byte() % 66u : (byte() % 64u) * 10'000;
+        if (call.number == u8(Call::group_set_cpu)) return (byte() % 64u) * 10'000;
+        if (call.number == u8(Call::thread_list)) return byte() % 40u;
         return number();
       case FuzzArg::address:
         return address(p);
@@ -309,6 +315,7 @@ class CallScript {
                                  call.object == ObjectKind::port                ? ObjectKind::notification
                                  : call.number == u8(Call::process_set_handler) ? ObjectKind::port
                                  : call.number == u8(Call::dma_map)             ? ObjectKind::memory
+                                 : call.number == u8(Call::thread_set_context)  ? ObjectKind::scheduling_context
                                  : call.number == u8(Call::dma_create) || call.object == ObjectKind::interrupt_control
                                      ? ObjectKind::group
                                      : ObjectKind::notification);

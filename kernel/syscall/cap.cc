@@ -38,7 +38,7 @@ Result<CapIndex> cap_derive_until(CallContext& c, CapIndex capability, u64 right
   if ((CapSlot::rights(slot->load()) & rights::derive) == 0) return Status::missing_right;
   Narrowed narrowed = TRY(narrow(*slot, rights, scope));
   KObject& object = *slot->object;
-  CapNode* parent = slot->node;
+  CapNode* parent = slot->node();
   Lease* lease = nullptr;
   if (expiry != kForever) {
     if (expiry.value <= c.cpu.now_ns()) return Status::invalid_argument;
@@ -67,13 +67,13 @@ Result<u64> cap_grant(CallContext& c, Process& process, u64 source, u64 rights, 
 
 Result<CapIndex> cap_move(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
-  if (!finish_revoke(c.cpu, *slot->node, kLeavesPerStep)) return Status::restart;
+  if (!finish_revoke(c.cpu, *slot->node(), kLeavesPerStep)) return Status::restart;
   return c.caps().move_from(c.cpu, c.caps(), *slot);
 }
 
 Result<void> cap_delete(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
-  if (!finish_revoke(c.cpu, *slot->node, kLeavesPerStep)) return Status::restart;
+  if (!finish_revoke(c.cpu, *slot->node(), kLeavesPerStep)) return Status::restart;
   if (!c.caps().remove(c.cpu, capability)) return Status::bad_capability;
   return {};
 }
@@ -81,7 +81,7 @@ Result<void> cap_delete(CallContext& c, CapIndex capability) {
 Result<void> cap_revoke(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
   if ((CapSlot::rights(slot->load()) & rights::revoke) == 0) return Status::missing_right;
-  CapNode& root = *slot->node;
+  CapNode& root = *slot->node();
   if (TRY(begin_revoke(c.cpu, root))) {
     audit(c.cpu, AuditEvent::revoke, c.process().id(), 0, *slot->object, CapSlot::rights(slot->load()));
   }
@@ -97,7 +97,7 @@ Result<void> cap_revoke(CallContext& c, CapIndex capability) {
 Result<CapInfoResult> cap_info(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
   return CapInfoResult{kind_and_rights(slot->load()), slot->scope, slot->object->id(),
-                       origin_of(c.cpu, *slot->node).depth};
+                       origin_of(c.cpu, *slot->node()).depth};
 }
 
 Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& process, u64 cursor) {
@@ -109,13 +109,9 @@ Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& proc
     c.set_word(0, number);
     return Status::restart;
   }
-  Origin origin = origin_of(c.cpu, *slot->node);
-  return ProcessCapabilityResult{number + 1u,
-                                 process.caps.index_of(number, *slot).value,
-                                 kind_and_rights(slot->load()),
-                                 slot->object->id(),
-                                 slot->scope,
-                                 origin.depth,
+  Origin origin = origin_of(c.cpu, *slot->node());
+  return ProcessCapabilityResult{number + 1u,        slot->index().value, kind_and_rights(slot->load()),
+                                 slot->object->id(), slot->scope,         origin.depth,
                                  origin.from_process};
 }
 

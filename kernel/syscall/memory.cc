@@ -1,4 +1,4 @@
-// Memory objects, address spaces, resource groups.
+// Memory objects, address spaces.
 #include "kernel/syscall/handlers.h"
 #include "kernel/syscall/objects.h"
 #include "kernel/syscall/scope.h"
@@ -48,7 +48,7 @@ Result<u64> space_map(CallContext& c, AddressSpace& space, u64 memory, u64 first
   ScopeRange window = ScopeRange::of(slot->scope, object.pages());
   if (first_page > window.count || pages > window.count - first_page) return Status::out_of_range;
   VirtAddr at = TRY(space.map(c.cpu, {.memory = object,
-                                      .parent = slot->node,
+                                      .parent = slot->node(),
                                       .first_page = window.first + first_page,
                                       .pages = pages,
                                       .prot = protection_of(protection),
@@ -76,21 +76,6 @@ Result<void> space_protect(CallContext& c, AddressSpace& space, u64 address, u64
   c.set_word(0, address + done.bytes);
   c.set_word(1, bytes - done.bytes);
   return Status::restart;
-}
-
-Result<CapIndex> group_create(CallContext& c, ResourceGroup& group) {
-  return c.publish(TRY(ResourceGroup::create(c.cpu, group)));
-}
-
-Result<void> group_set_limits(CallContext&, ResourceGroup& group, u64 memory_pages, u64 kernel_bytes) {
-  group.set_limit(Resource::frames, memory_pages);
-  group.set_limit(Resource::kernel_bytes, kernel_bytes);
-  return {};
-}
-
-Result<GroupInfoResult> group_info(CallContext&, ResourceGroup& group) {
-  return GroupInfoResult{group.usage(Resource::frames), group.limit(Resource::frames),
-                         group.usage(Resource::kernel_bytes), group.limit(Resource::kernel_bytes)};
 }
 
 }  // namespace keel::sys

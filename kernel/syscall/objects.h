@@ -3,6 +3,7 @@
 
 #include "kernel/cap/seal.h"
 #include "kernel/core/process.h"
+#include "kernel/core/reservation.h"
 #include "kernel/core/thread.h"
 #include "kernel/group/group.h"
 #include "kernel/ipc/port.h"
