@@ -1,6 +1,6 @@
-// Binding: what an object keeps of another for longer than a call: the notification of a timer, an interrupt, a port or
-// a watched process; the port that handles a process's faults. A binding is a node in its target's tree, below the
-// capability that was shown for it, so revoking that capability's parent unbinds.
+// Binding: what an object keeps of another for longer than a call: the notification of a timer, an interrupt, a port, a
+// watched process, a group or a budget; the port that handles a process's faults. A binding is a node in its target's
+// tree, below the capability that was shown for it, so revoking that capability's parent unbinds.
 //
 // Invariants   I1 a bound Binding has a node, charged to the group of who bound; the node keeps its reference to the
 //                 target until the Binding lets go of it, revoked or not.

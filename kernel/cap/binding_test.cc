@@ -1,4 +1,4 @@
-// The five bindings, each through its call: what revoking, deleting and dying do to them is the same for all.
+// The seven bindings, each through its call: what revoking, deleting and dying do to them is the same for all.
 #include "kernel/cap/binding.h"
 
 #include <gtest/gtest.h>
@@ -8,10 +8,10 @@
 namespace keel::testing {
 namespace {
 
-enum class Way { timer, interrupt, watch, port, handler };
+enum class Way { timer, interrupt, watch, port, handler, group, context };
 
 constexpr const char* name_of(Way way) {
-  constexpr const char* kNames[] = {"timer", "interrupt", "watch", "port", "handler"};
+  constexpr const char* kNames[] = {"timer", "interrupt", "watch", "port", "handler", "group", "context"};
   return kNames[u32(way)];
 }
 
@@ -43,6 +43,12 @@ class BindingTest : public ::testing::TestWithParam<Way> {
       case Way::port:
         source = k.give(*binder, *MUST(Port::create(k.cpu(), k.root(), 0)));
         break;
+      case Way::group:
+        source = k.give(*binder, *MUST(ResourceGroup::create(k.cpu(), k.root())));
+        break;
+      case Way::context:
+        source = k.give(*binder, *MUST(Reservation::create(k.cpu(), k.root())));
+        break;
     }
   }
   ~BindingTest() override {
@@ -68,6 +74,10 @@ class BindingTest : public ::testing::TestWithParam<Way> {
         return k.call(*binder, Call::port_bind, source, {shown.value});
       case Way::handler:
         return k.call(*binder, Call::process_set_handler, source, {shown.value});
+      case Way::group:
+        return k.call(*binder, Call::group_notify, source, {shown.value, 1, 10, 0});
+      case Way::context:
+        return k.call(*binder, Call::context_notify, source, {shown.value, 1});
     }
     __builtin_trap();
   }
@@ -84,6 +94,16 @@ class BindingTest : public ::testing::TestWithParam<Way> {
       case Way::watch:
         victim->process->kill(k.cpu(), 0);
         k.settle();
+        break;
+      case Way::group: {
+        auto& watched = k.object<ResourceGroup>(*binder, source);
+        MUST(watched.charge(Resource::frames, 11));
+        k.settle();
+        watched.uncharge(Resource::frames, 11);
+        break;
+      }
+      case Way::context:
+        k.object<Reservation>(*binder, source).budget().report_overrun(k.cpu());
         break;
       case Way::port: {
         // The port's receiver gets the bits, or nobody does and they stay.
@@ -227,7 +247,8 @@ TEST_P(BindingTest, GoesWithItsBinder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, BindingTest,
-                         ::testing::Values(Way::timer, Way::interrupt, Way::watch, Way::port, Way::handler),
+                         ::testing::Values(Way::timer, Way::interrupt, Way::watch, Way::port, Way::handler, Way::group,
+                                           Way::context),
                          [](const auto& p) { return name_of(p.param); });
 
 TEST(BindingOfTheDead, ADeadProcessGetsNoHandler) {

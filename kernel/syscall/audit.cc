@@ -7,7 +7,7 @@
 namespace keel::sys {
 
 Result<AuditReadResult> audit_read(CallContext& c, KernelControl&, u64 cpu, u64 cursor) {
-  if (cpu >= kMaxCpus || c.machine().cpus[cpu] == nullptr) return Status::out_of_range;
+  if (cpu >= c.machine().cpu_count.load(kAcquire)) return Status::out_of_range;
   static_assert(kAuditRecordsPerRead * sizeof(AuditRecord) <= sizeof(MessagePage::words));
   // SAFETY: records are made of words and bytes, and the page is aligned; whoever shares it sees only what it may read.
   auto* out = reinterpret_cast<AuditRecord*>(c.thread.message_page->words);
