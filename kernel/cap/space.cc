@@ -1,4 +1,4 @@
-#include "kernel/cap/space.h"
+#include "kernel/cap/space_inline.h"
 
 #include <arch/memory.h>
 
@@ -7,32 +7,8 @@
 #include "kernel/core/process.h"
 #include "kernel/group/group.h"
 #include "kernel/mm/frames.h"
-#include "kernel/mm/heap.h"
 
 namespace keel {
-namespace {
-
-u8 uses_of(ObjectKind kind, Rights rights, u64 scope) {
-  u32 uses = 0;
-  if (kind == ObjectKind::port) {
-    if ((rights & rights::port::call) != 0) uses |= u32(FastUse::call);
-    if ((rights & rights::port::receive) != 0) uses |= u32(FastUse::receive);
-  } else if (kind == ObjectKind::notification) {
-    if ((rights & rights::notification::signal) != 0 && scope == 0) uses |= u32(FastUse::signal);
-    if ((rights & rights::notification::wait) != 0) uses |= u32(FastUse::wait);
-  }
-  return u8(uses);
-}
-
-}  // namespace
-
-void CapSlot::fill(KObject& to, Rights with, u64 new_scope, const CapNode& from) {
-  object = &to;
-  scope = new_scope;
-  // SAFETY: see node().
-  link_ = (reinterpret_cast<u64>(&from) & kNodeBits) | u64{with} << 48 | uses_of(to.kind(), with, new_scope);
-}
-
 void CapSpace::make_empty(CapSlot* chunk, u32 first_number) {
   for (u32 i = 0; i < kSlotsPerChunk; ++i) {
     auto* slot = new (&chunk[i]) CapSlot();
@@ -80,67 +56,16 @@ Result<void> CapSpace::grow(Cpu& cpu) {
   return {};
 }
 
-Result<u32> CapSpace::reserve(Cpu& cpu) {
-  for (;;) {
-    {
-      LockGuard guard(cpu, lock_);
-      const u32 used = used_.load(kRelaxed);
-      if (used >= limit_.load(kRelaxed)) return Status::no_slot;
-      if (first_free_ == kNone && (chunk_count_ != kFewChunks || wide_)) TRY(grow(cpu));
-      if (first_free_ != kNone) {
-        const u32 number = first_free_;
-        first_free_ = u32(slot_number(number).scope);
-        used_.store(used + 1, kRelaxed);
-        return number;
-      }
-    }
-    TRY(widen(cpu));
-  }
-}
-
-void CapSpace::unreserve(Cpu& cpu, u32 number) {
-  LockGuard guard(cpu, lock_);
-  CapSlot& slot = slot_number(number);
-  used_.store(used_.load(kRelaxed) - 1, kRelaxed);
-  // I1: a slot whose generations are used up stays out of the free list.
-  if (CapSlot::generation(slot.name.load(kRelaxed)) == ~u32{0}) return;
-  slot.scope = first_free_;
-  first_free_ = number;
-}
-
-CapIndex CapSpace::publish(u32 number, KObject& object, Rights rights, u64 scope, CapNode& node) {
-  CapSlot& slot = slot_number(number);
-  slot.fill(object, rights, scope, node);
-  node.holder = this;
-  node.slot = number;
-  const u64 name = CapSlot::make_name(CapSlot::generation(slot.name.load(kRelaxed)) + 1, number);
-  slot.name.store(name, kRelease);  // pairs with find()
-  return CapIndex(name);
-}
-
-Result<CapIndex> CapSpace::insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope) {
-  u32 number = TRY(reserve(cpu));
-  auto node = make<CapNode>(cpu, group());
-  if (!node.has_value()) {
-    unreserve(cpu, number);
-    return node.status();
-  }
-  Result<CapIndex> index = Status::revoked;
+Result<CapSpace::Reserved> CapSpace::reserve_more(Cpu& cpu) {
+  bool narrow = false;
   {
-    LockGuard guard(cpu, object.tree_lock());
-    Result<void> linked = link_child_locked(object, parent, **node, NodeKind::slot);
-    if (linked.has_value()) {
-      object.add_handle(rights);
-      index = publish(number, object, rights, scope, **node);
-    } else {
-      index = linked.status();
-    }
+    LockGuard guard(cpu, lock_);
+    if (used_.load(kRelaxed) >= limit_.load(kRelaxed)) return Status::no_slot;
+    narrow = chunk_count_ == kFewChunks && !wide_;
+    if (first_free_ == kNone && !narrow) TRY(grow(cpu));
   }
-  if (!index.has_value()) {
-    destroy_object(cpu, group(), *node);
-    unreserve(cpu, number);
-  }
-  return index;
+  if (narrow) TRY(widen(cpu));
+  return reserve(cpu);
 }
 
 Result<CapIndex> CapSpace::insert_root(Cpu& cpu, KObject& object, Rights rights, u64 scope) {
@@ -151,50 +76,12 @@ Result<CapIndex> CapSpace::insert_child(Cpu& cpu, CapSlot& parent, Rights rights
   return insert(cpu, *parent.object, parent.node(), rights, scope);
 }
 
-bool CapSpace::clear(CapSlot& slot, u64 name) {
-  return slot.name.compare_exchange(&name, CapSlot::dead(name), kAcqRel);  // pairs with find()
-}
-
-void CapSpace::retire(Cpu& cpu, u32 number, KObject& object, Rights rights) {
-  unreserve(cpu, number);
+void CapSpace::retire(Cpu& cpu, u32 number, CapSlot& slot, KObject& object, Rights rights) {
+  unreserve(cpu, number, slot);
   object.drop_handle(cpu, rights);
 }
 
-Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) {
-  u32 number = TRY(reserve(cpu));
-  // The node goes along and changes its payer: the receiver is charged before the giver is relieved.
-  if (&from.group() != &group()) {
-    Result<void> charged = group().charge(Resource::kernel_bytes, sizeof(CapNode));
-    if (!charged.has_value()) {
-      unreserve(cpu, number);
-      return charged.status();
-    }
-  }
-  KObject& object = *slot.object;
-  CapNode& node = *slot.node();
-  ResourceGroup* relieved = &from.group();
-  u32 old_number = 0;
-  bool moved = false;
-  CapIndex index;
-  {
-    LockGuard guard(cpu, object.tree_lock());
-    if (node.linked() && !node.dying) {
-      old_number = u32(node.slot);
-      const u64 name = slot.name.load(kAcquire);
-      moved = is_live(old_number, name) && clear(slot, name);
-      if (moved) index = publish(number, object, slot.rights(), slot.scope, node);
-    }
-  }
-  if (moved) {
-    from.unreserve(cpu, old_number);
-  } else {
-    relieved = &group();
-    unreserve(cpu, number);
-  }
-  if (&from.group() != &group()) relieved->uncharge(Resource::kernel_bytes, sizeof(CapNode));
-  if (!moved) return Status::revoked;
-  return index;
-}
+Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) { return move(cpu, from, slot); }
 
 bool CapSpace::remove(Cpu& cpu, CapIndex index) {
   Result<CapSlot*> found = find(index);
@@ -205,17 +92,9 @@ bool CapSpace::remove(Cpu& cpu, CapIndex index) {
   object.add_ref();  // until the handle is dropped
   const Rights rights = slot.rights();
   (void)release_slot_node(cpu, *slot.node());  // false: a revocation frees the node
-  retire(cpu, number_of(index), object, rights);
+  retire(cpu, number_of(index), slot, object, rights);
   object.drop_ref();
   return true;
-}
-
-void CapSpace::clear_revoked(Cpu& cpu, CapNode& node) {
-  const u32 number = u32(node.slot);
-  CapSlot& slot = slot_number(number);
-  const u64 name = slot.name.load(kAcquire);
-  if (slot.node() != &node || !is_live(number, name) || !clear(slot, name)) return;
-  retire(cpu, number, *node.object, slot.rights());
 }
 
 CapSlot* CapSpace::next(u32* cursor) const {

@@ -15,6 +15,8 @@
 //              frame for the large directory, and once a walk over the threads of the process.
 #pragma once
 
+#include <optional>
+
 #include "abi/types.h"
 #include "kernel/cap/tree.h"
 
@@ -127,8 +129,9 @@ class CapSpace {
   Result<CapIndex> move_from(Cpu& cpu, CapSpace& from, CapSlot& slot);
   // Gives a capability up. False: it was gone already.
   bool remove(Cpu& cpu, CapIndex index);
-  // A revocation took the node of slot `index` out of the tree: clears the slot.
-  void clear_revoked(Cpu& cpu, CapNode& node);
+  // A revocation has just taken the node out of its tree, whose lock is held: so the space is not torn down yet. Clears
+  // and frees the slot, unless somebody is about to do so; answers what is to be told to KObject::drop_handles().
+  std::optional<Rights> take_revoked(Cpu& cpu, CapNode& node);
 
   // The first live slot at or after `cursor` (a slot number); null when none is left. Looks at up to 512 slots and says
   // in *cursor how far it came.
@@ -149,22 +152,31 @@ class CapSpace {
   bool teardown_step(Cpu& cpu);
 
  private:
+  friend class FastCapabilities;  // kernel/ipc/fast_capabilities.cc
   static constexpr u32 kNone = ~u32{0};
 
   CapSlot& slot_number(u32 number) const { return directory_.at(u64{number} << CapSlot::kNumberShift); }
   static bool is_live(u32 number, u64 name) { return (name & CapSlot::kNumberBits) >> CapSlot::kNumberShift == number; }
-  // A slot that is no longer free and not yet live: its number. Errors: no_slot, no_memory, quota_exceeded.
-  Result<u32> reserve(Cpu& cpu);
-  void unreserve(Cpu& cpu, u32 number);
+  // A slot that is no longer free and not yet live. Errors: no_slot, no_memory, quota_exceeded.
+  struct Reserved {
+    CapSlot* slot;
+    u32 number;
+  };
+  Result<Reserved> reserve(Cpu& cpu);
+  Result<Reserved> reserve_more(Cpu& cpu);  // the rare part
+  void unreserve(Cpu& cpu, u32 number, CapSlot& slot);
+  void unreserve_locked(u32 number, CapSlot& slot) REQUIRES(lock_);
+  // In line: space_inline.h
+  Result<CapIndex> move(Cpu& cpu, CapSpace& from, CapSlot& slot);
   Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
   // Fills a reserved slot. The tree lock is held, so that a revocation finds either no node or a live slot.
-  CapIndex publish(u32 number, KObject& object, Rights rights, u64 scope, CapNode& node) REQUIRES(object.tree_lock());
+  CapIndex publish(const Reserved& place, KObject& object, Rights rights, u64 scope, CapNode& node) REQUIRES(object.tree_lock());
   Result<void> grow(Cpu& cpu) REQUIRES(lock_);
   // Replaces the small directory (I5). Errors: no_memory, quota_exceeded.
   Result<void> widen(Cpu& cpu) EXCLUDES(lock_);
   // Takes the name away (I2). True: the slot was live with this name; the caller owns what follows: retire().
   static bool clear(CapSlot& slot, u64 name);
-  void retire(Cpu& cpu, u32 number, KObject& object, Rights rights);
+  void retire(Cpu& cpu, u32 number, CapSlot& slot, KObject& object, Rights rights);
 
   mutable SpinLock lock_{LockRank::cap_space, "capability space"};
   CapDirectory directory_;

@@ -14,27 +14,10 @@ Result<RefPtr<ResourceGroup>> ResourceGroup::create(Cpu& cpu, ResourceGroup& par
   return RefPtr<ResourceGroup>::adopt(TRY(make<ResourceGroup>(cpu, parent, cpu.machine, parent)));
 }
 
-Result<void> ResourceGroup::charge(Resource resource, u64 amount) {
-  for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
-    Counter& c = g->counters_[usize(resource)];
-    const u64 limit = c.limit.load(kRelaxed);
-    u64 usage = c.usage.load(kRelaxed);
-    do {
-      u64 sum = 0;
-      if (!checked_add(usage, amount, &sum) || sum > limit) {
-        for (ResourceGroup* undo = this; undo != g; undo = undo->parent_.get()) {
-          undo->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed);
-        }
-        return Status::quota_exceeded;
-      }
-    } while (!c.usage.compare_exchange(&usage, usage + amount, kRelaxed));
-  }
-  return Status::ok;
-}
-
-void ResourceGroup::uncharge(Resource resource, u64 amount) {
-  for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
-    if (g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed) < amount) __builtin_trap();
+Status ResourceGroup::take_back(Resource resource, u64 amount, ResourceGroup* last) {
+  for (ResourceGroup* g = this;; g = g->parent_.get()) {
+    g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed);
+    if (g == last) return Status::quota_exceeded;
   }
 }
 

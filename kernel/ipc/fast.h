@@ -3,6 +3,7 @@
 //
 // call, reply_receive   a server waits, or the caller does; no deadline (fast.cc)
 // signal, wait, yield   nobody waits, or one who can run; wait and yield: somebody else can run (fast_events.cc)
+// derive                fewer rights at most (fast_capabilities.cc)
 // interrupt             edge-triggered, a thread above the running one waits for it (fast_events.cc)
 //
 // Always: every thread concerned is of this CPU and has no flag set.
@@ -21,6 +22,7 @@ KEEL_FAST void fast_reply_receive(KEEL_FAST_PARAMETERS);
 KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS);
 KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS);
 KEEL_FAST void fast_yield(KEEL_FAST_PARAMETERS);
+KEEL_FAST void fast_derive(KEEL_FAST_PARAMETERS);
 // The registers of the interrupted thread are in its state, but for vector state; target = vector.
 KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS);
 

@@ -73,7 +73,9 @@ class Port final : public KObject {
   };
 
   Port(ResourceGroup& group, Queued* queue, u32 capacity)
-      : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {}
+      : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
+    count_rights();
+  }
   void destroy(Cpu& cpu) override;
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 

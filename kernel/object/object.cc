@@ -18,9 +18,9 @@ KObject::~KObject() = default;
 
 Machine& KObject::machine() const { return group_->machine(); }
 
-void KObject::drop_ref() {
+void KObject::drop_refs(u32 count) {
   // Pairs with itself: the last to drop sees all that the others did to the object.
-  if (refs_.fetch_sub(1, kAcqRel) != 1) return;
+  if (refs_.fetch_sub(count, kAcqRel) != count) return;
   Cpu& cpu = machine().work_cpu();
   cpu.work.push(cpu, *this);
 }
@@ -34,14 +34,12 @@ bool KObject::step(Cpu& cpu) {
   return true;
 }
 
-void KObject::add_handle(Rights rights) {
-  handles_.fetch_add(1, kRelaxed);
-  on_handle_added(rights);
-}
-
-void KObject::drop_handle(Cpu& cpu, Rights rights) {
-  bool last = handles_.fetch_sub(1, kAcqRel) == 1;  // pairs with itself, as in drop_ref()
-  on_handle_dropped(cpu, rights);
+void KObject::drop_handles(Cpu& cpu, std::span<const Rights> rights) {
+  const u32 count = u32(rights.size());
+  const bool last = handles_.fetch_sub(count, kAcqRel) == count;  // pairs with itself, as in drop_refs()
+  if (counts_rights_) {
+    for (Rights r : rights) on_handle_dropped(cpu, r);
+  }
   if (last) on_zero_handles(cpu);
 }
 

@@ -12,6 +12,8 @@
 // See          docs/adr/0002-capabilities-and-derivation.md, kernel/cap/node.h
 #pragma once
 
+#include <span>
+
 #include "abi/objects.h"
 #include "base/atomic.h"
 #include "base/intrusive_list.h"
@@ -51,9 +53,14 @@ class KObject : public Work {
   void add_ref() { refs_.fetch_add(1, kRelaxed); }
   // On the last reference the object goes to its machine's work queue. Pairs: release/acquire, so that all uses
   // happen before the memory is freed.
-  void drop_ref();
-  void add_handle(Rights rights);
-  void drop_handle(Cpu& cpu, Rights rights);
+  void drop_ref() { drop_refs(1); }
+  void drop_refs(u32 count);
+  void add_handle(Rights rights) {
+    handles_.fetch_add(1, kRelaxed);
+    if (counts_rights_) on_handle_added(rights);
+  }
+  void drop_handle(Cpu& cpu, Rights rights) { drop_handles(cpu, {&rights, 1}); }
+  void drop_handles(Cpu& cpu, std::span<const Rights> rights);
   u32 handles() const { return handles_.load(kRelaxed); }
 
   SpinLock& tree_lock() RETURNS_LOCK(tree_lock_) { return tree_lock_; }
@@ -65,7 +72,8 @@ class KObject : public Work {
   void add_revoked_region(CapNode& node) REQUIRES(tree_lock_);
   bool finish_revoked_region(Cpu& cpu) EXCLUDES(tree_lock_);
 
-  // A capability with these rights went. Wakes whoever can no longer be reached. No lock is held.
+  // A capability with these rights went. Wakes whoever can no longer be reached. No lock is held. Both are called for
+  // objects that count rights only.
   virtual void on_handle_dropped(Cpu&, Rights) {}
   virtual void on_handle_added(Rights) {}
   // The last capability went.
@@ -81,6 +89,7 @@ class KObject : public Work {
   // For the first group of a machine, which pays for itself and is not constructed yet.
   KObject(ObjectKind kind, ResourceGroup& group, Machine& machine);
   ~KObject() override;
+  void count_rights() { counts_rights_ = true; }
   // Gives back what the object holds, in bounded steps; true when done. Called with no references left.
   virtual bool release_step(Cpu&) { return true; }
   // Returns the object's own memory to the heap.
@@ -90,6 +99,7 @@ class KObject : public Work {
   Atomic<u32> refs_{1};
   Atomic<u32> handles_{0};
   ObjectKind kind_;
+  bool counts_rights_ = false;
   u32 revoking_ GUARDED_BY(tree_lock_) = 0;
   CapNode* revoked_regions_ GUARDED_BY(tree_lock_) = nullptr;
   SpinLock tree_lock_{LockRank::object, "object tree"};

@@ -155,6 +155,8 @@ class TestKernel {
       fast_signal(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else if (fast && (s.rax & 0xff) == u64(Call::notification_wait)) {
       fast_wait(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
+    } else if (fast && (s.rax & 0xff) == u64(Call::cap_derive)) {
+      fast_derive(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else if (fast && (s.rax & 0xff) == u64(Call::yield)) {
       fast_yield(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else {

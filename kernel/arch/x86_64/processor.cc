@@ -219,6 +219,7 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
   cpu.arch.dispatch[u32(Call::notification_signal)] = reinterpret_cast<void*>(fast_signal);
   cpu.arch.dispatch[u32(Call::notification_wait)] = reinterpret_cast<void*>(fast_wait);
   cpu.arch.dispatch[u32(Call::yield)] = reinterpret_cast<void*>(fast_yield);
+  cpu.arch.dispatch[u32(Call::cap_derive)] = reinterpret_cast<void*>(fast_derive);
   cpu.arch.fast_interrupt = reinterpret_cast<void*>(fast_interrupt);
   return {};
 }
