@@ -9,6 +9,7 @@
 #include "kernel/mm/frames.h"
 
 namespace keel {
+
 void CapSpace::make_empty(CapSlot* chunk, u32 first_number) {
   for (u32 i = 0; i < kSlotsPerChunk; ++i) {
     auto* slot = new (&chunk[i]) CapSlot();
@@ -49,20 +50,20 @@ Result<void> CapSpace::grow(Cpu& cpu) {
   auto* chunk = static_cast<CapSlot*>(phys_to_virt(frames.address(frame)));
   const u32 base = chunk_count_ * kSlotsPerChunk;
   make_empty(chunk, base);
+  for (u32 i = 0; i + 1 < kSlotsPerChunk; ++i) chunk[i].set_next_free(&chunk[i + 1]);
   // Slot 0 of the space is never given out, so that index 0 names nothing.
-  first_free_ = base == 0 ? 1 : base;
-  for (u32 i = 0; i < kSlotsPerChunk; ++i) chunk[i].scope = i + 1 < kSlotsPerChunk ? base + i + 1 : kNone;
+  first_free_ = base == 0 ? &chunk[1] : chunk;
   chunks_[chunk_count_++] = chunk;
   return {};
 }
 
-Result<CapSpace::Reserved> CapSpace::reserve_more(Cpu& cpu) {
+Result<CapSlot*> CapSpace::reserve_more(Cpu& cpu) {
   bool narrow = false;
   {
     LockGuard guard(cpu, lock_);
     if (used_.load(kRelaxed) >= limit_.load(kRelaxed)) return Status::no_slot;
     narrow = chunk_count_ == kFewChunks && !wide_;
-    if (first_free_ == kNone && !narrow) TRY(grow(cpu));
+    if (first_free_ == nullptr && !narrow) TRY(grow(cpu));
   }
   if (narrow) TRY(widen(cpu));
   return reserve(cpu);
@@ -76,12 +77,16 @@ Result<CapIndex> CapSpace::insert_child(Cpu& cpu, CapSlot& parent, Rights rights
   return insert(cpu, *parent.object, parent.node(), rights, scope);
 }
 
-void CapSpace::retire(Cpu& cpu, u32 number, CapSlot& slot, KObject& object, Rights rights) {
-  unreserve(cpu, number, slot);
+void CapSpace::retire(Cpu& cpu, CapSlot& slot, KObject& object, Rights rights) {
+  unreserve(cpu, slot);
   object.drop_handle(cpu, rights);
 }
 
-Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) { return move(cpu, from, slot); }
+Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) {
+  const u64 name = slot.name.load(kAcquire);
+  if (!slot.is_live(name)) return Status::revoked;
+  return move(cpu, from, slot, name);
+}
 
 bool CapSpace::remove(Cpu& cpu, CapIndex index) {
   Result<CapSlot*> found = find(index);
@@ -92,7 +97,7 @@ bool CapSpace::remove(Cpu& cpu, CapIndex index) {
   object.add_ref();  // until the handle is dropped
   const Rights rights = slot.rights();
   (void)release_slot_node(cpu, *slot.node());  // false: a revocation frees the node
-  retire(cpu, number_of(index), slot, object, rights);
+  retire(cpu, slot, object, rights);
   object.drop_ref();
   return true;
 }
@@ -100,7 +105,8 @@ bool CapSpace::remove(Cpu& cpu, CapIndex index) {
 CapSlot* CapSpace::next(u32* cursor) const {
   for (u32 looked = 0; looked < 512 && *cursor < kMaxSlots; ++looked, ++*cursor) {
     CapSlot& slot = slot_number(*cursor);
-    if (is_live(*cursor, slot.name.load(kAcquire))) return &slot;
+    const CapIndex index = slot.index();
+    if (number_of(index) == *cursor && slot.is_live(index.value)) return &slot;  // not another's place in a small table
   }
   return nullptr;
 }
@@ -117,7 +123,7 @@ bool CapSpace::teardown_step(Cpu& cpu) {
     if (removed == 16 || looked == 512) return false;
     CapSlot& slot = slot_number(cursor_);
     const u64 name = slot.name.load(kAcquire);
-    if (!is_live(cursor_, name)) continue;
+    if (!slot.is_live(name)) continue;
     if (!finish_revoke(cpu, *slot.node(), 16)) return false;  // law 3: the process died in the middle of it
     (void)remove(cpu, CapIndex(name));
     ++removed;
@@ -127,7 +133,7 @@ bool CapSpace::teardown_step(Cpu& cpu) {
   if (chunks_ != few_) frames.free(cpu, group(), frames.frame(virt_to_phys(chunks_)));
   chunks_ = few_;
   chunk_count_ = 0;
-  first_free_ = kNone;
+  first_free_ = nullptr;
   initialise(cpu, *owner_);
   return true;
 }

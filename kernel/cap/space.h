@@ -1,6 +1,7 @@
 // CapSpace: the capabilities that a process holds. A two-level table of slots; user code names a slot by CapIndex.
 //
-// Invariants   I1 a slot whose name is an index of its own number is live; that name was never in the slot before (a slot
+// Invariants   I1 a slot whose name is an index of its own number is live; that name was never in the slot before (a
+// slot
 //                 whose generations are used up is never used again). The name of any other slot has another number, so
 //                 that no index finds it: one comparison tells whether an index is live.
 //              I2 the name of a dying slot is changed before anything else; object, scope, rights and node keep their
@@ -32,12 +33,20 @@ struct CapSlot {
   u64 scope = 0;  // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot
 
   static constexpr u32 kNumberShift = 5;
-  static constexpr u64 kNumberBits = 0xffff << kNumberShift;
   static constexpr u64 make_name(u32 generation, u32 number) {
     return u64{generation} << 32 | u64{number} << kNumberShift;
   }
   // The name of a slot that is no longer live: the same generation, a number whose place is next door (I1).
-  static constexpr u64 dead(u64 name) { return name ^ u64{1} << kNumberShift; }
+  static constexpr u64 dead(u64 name) {
+    return name ^ u64 { 1 } << kNumberShift;
+  }
+  // The first name that a free slot has not had yet.
+  static constexpr u64 next(u64 dead_name) { return dead(dead_name) + (u64{1} << 32); }
+  // Whether the slot with this name, found somehow else than by an index, is live: numbers go with places.
+  bool is_live(u64 its_name) const {
+    // SAFETY: an address as a number; slots lie at multiples of their size, which is 1 << kNumberShift.
+    return ((its_name ^ reinterpret_cast<u64>(this)) & u64{1} << kNumberShift) == 0;
+  }
   static constexpr u32 generation(u64 name) { return u32(name >> 32); }
 
   CapIndex index() const { return CapIndex(name.load(kRelaxed)); }
@@ -52,15 +61,26 @@ struct CapSlot {
     // in a slot comes from the heap, which aligns it to its 64 bytes.
     return reinterpret_cast<CapNode*>(u64(i64(link_ << 16) >> 16) & ~kUses);
   }
+  // Free slots are a list.
+  CapSlot* next_free() const {
+    // SAFETY: set_next_free() put it there.
+    return reinterpret_cast<CapSlot*>(scope);
+  }
+  void set_next_free(CapSlot* slot) {
+    // SAFETY: for next_free().
+    scope = reinterpret_cast<u64>(slot);
+  }
   // Everything but the name.
   void fill(KObject& to, Rights with, u64 new_scope, const CapNode& from);
+  void fill(const CapSlot& other) { object = other.object, scope = other.scope, link_ = other.link_; }
+  void fill_from(const CapSlot& other) { object = other.object, scope = other.scope, link_ = other.link_; }
 
  private:
   static constexpr u64 kUses = 0x3f;
   static constexpr u64 kNodeBits = 0x0000'ffff'ffff'ffc0;
   u64 link_ = 0;  // rights in bits 48-63, the node's address (a multiple of 64) in bits 6-47, FastUse in bits 0-5
 };
-static_assert(sizeof(CapSlot) == 32);
+static_assert(sizeof(CapSlot) == 1 << CapSlot::kNumberShift);
 
 // Where the chunks of a space are. A thread has a copy, for the fast paths.
 struct CapDirectory {
@@ -107,7 +127,8 @@ class CapSpace {
   // A borrow, valid until the kernel is left or preempted. Errors: bad_capability.
   Result<CapSlot*> find(CapIndex index) const {
     CapSlot& slot = directory_.at(index.value);
-    if (slot.name.load(kAcquire) != index.value) [[unlikely]] return Status::bad_capability;  // pairs with publish()
+    if (slot.name.load(kAcquire) != index.value) [[unlikely]]
+      return Status::bad_capability;  // pairs with publish()
     return &slot;
   }
   // Errors: bad_capability, wrong_kind, missing_right.
@@ -153,39 +174,34 @@ class CapSpace {
 
  private:
   friend class FastCapabilities;  // kernel/ipc/fast_capabilities.cc
-  static constexpr u32 kNone = ~u32{0};
-
   CapSlot& slot_number(u32 number) const { return directory_.at(u64{number} << CapSlot::kNumberShift); }
-  static bool is_live(u32 number, u64 name) { return (name & CapSlot::kNumberBits) >> CapSlot::kNumberShift == number; }
+  // In line, in space_inline.h: reserve() to move().
   // A slot that is no longer free and not yet live. Errors: no_slot, no_memory, quota_exceeded.
-  struct Reserved {
-    CapSlot* slot;
-    u32 number;
-  };
-  Result<Reserved> reserve(Cpu& cpu);
-  Result<Reserved> reserve_more(Cpu& cpu);  // the rare part
-  void unreserve(Cpu& cpu, u32 number, CapSlot& slot);
-  void unreserve_locked(u32 number, CapSlot& slot) REQUIRES(lock_);
-  // In line: space_inline.h
-  Result<CapIndex> move(Cpu& cpu, CapSpace& from, CapSlot& slot);
+  Result<CapSlot*> reserve(Cpu& cpu);
+  Result<CapSlot*> reserve_more(Cpu& cpu);  // the rare part
+  void unreserve(Cpu& cpu, CapSlot& slot);
+  void unreserve_locked(CapSlot& slot) REQUIRES(lock_);
+  // move_from(), of a slot that had this live name.
+  Result<CapIndex> move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name);
   Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
-  // Fills a reserved slot. The tree lock is held, so that a revocation finds either no node or a live slot.
-  CapIndex publish(const Reserved& place, KObject& object, Rights rights, u64 scope, CapNode& node) REQUIRES(object.tree_lock());
+  // Makes a slot that has been filled live. The tree lock is held, so that a revocation finds either no node or a live
+  // slot.
+  static CapIndex publish(CapSlot& slot, KObject& object) REQUIRES(object.tree_lock());
   Result<void> grow(Cpu& cpu) REQUIRES(lock_);
   // Replaces the small directory (I5). Errors: no_memory, quota_exceeded.
   Result<void> widen(Cpu& cpu) EXCLUDES(lock_);
   // Takes the name away (I2). True: the slot was live with this name; the caller owns what follows: retire().
   static bool clear(CapSlot& slot, u64 name);
-  void retire(Cpu& cpu, u32 number, CapSlot& slot, KObject& object, Rights rights);
+  void retire(Cpu& cpu, CapSlot& slot, KObject& object, Rights rights);
 
   mutable SpinLock lock_{LockRank::cap_space, "capability space"};
   CapDirectory directory_;
   CapSlot** chunks_ GUARDED_BY(lock_) = few_;  // what the directory names
   KObject* owner_ = nullptr;
-  u32 first_free_ GUARDED_BY(lock_) = kNone;
+  CapSlot* first_free_ GUARDED_BY(lock_) = nullptr;
   u32 chunk_count_ GUARDED_BY(lock_) = 0;
   bool wide_ GUARDED_BY(lock_) = false;
-  u32 cursor_ = 0;  // teardown
+  u32 cursor_ = 0;       // teardown
   Atomic<u32> used_{0};  // written under lock_
   Atomic<u32> limit_{kMaxSlots};
   CapSlot* few_[kFewChunks] = {};

@@ -27,52 +27,47 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
   link_ = (reinterpret_cast<u64>(&from) & kNodeBits) | u64{with} << 48 | fast_uses(to.kind(), with, new_scope);
 }
 
-[[gnu::always_inline]] inline Result<CapSpace::Reserved> CapSpace::reserve(Cpu& cpu) {
+[[gnu::always_inline]] inline Result<CapSlot*> CapSpace::reserve(Cpu& cpu) {
   {
     LockGuard guard(cpu, lock_);
     const u32 used = used_.load(kRelaxed);
-    const u32 number = first_free_;
-    if (used < limit_.load(kRelaxed) && number != kNone) [[likely]] {
-      CapSlot& slot = slot_number(number);
-      first_free_ = u32(slot.scope);
+    CapSlot* slot = first_free_;
+    if (used < limit_.load(kRelaxed) && slot != nullptr) [[likely]] {
+      first_free_ = slot->next_free();
       used_.store(used + 1, kRelaxed);
-      return Reserved{&slot, number};
+      return slot;
     }
   }
   return reserve_more(cpu);
 }
 
-[[gnu::always_inline]] inline void CapSpace::unreserve(Cpu& cpu, u32 number, CapSlot& slot) {
+[[gnu::always_inline]] inline void CapSpace::unreserve(Cpu& cpu, CapSlot& slot) {
   LockGuard guard(cpu, lock_);
-  unreserve_locked(number, slot);
+  unreserve_locked(slot);
 }
 
-[[gnu::always_inline]] inline void CapSpace::unreserve_locked(u32 number, CapSlot& slot) {
+[[gnu::always_inline]] inline void CapSpace::unreserve_locked(CapSlot& slot) {
   used_.store(used_.load(kRelaxed) - 1, kRelaxed);
   // I1: a slot whose generations are used up stays out of the free list.
-  if (CapSlot::generation(slot.name.load(kRelaxed)) == ~u32{0}) [[unlikely]] return;
-  slot.scope = first_free_;
-  first_free_ = number;
+  if (CapSlot::generation(slot.name.load(kRelaxed)) == ~u32{0}) [[unlikely]]
+    return;
+  slot.set_next_free(first_free_);
+  first_free_ = &slot;
 }
 
-[[gnu::always_inline]] inline CapIndex CapSpace::publish(const Reserved& place, KObject& object, Rights rights, u64 scope,
-                                                         CapNode& node) {
-  CapSlot& slot = *place.slot;
-  slot.fill(object, rights, scope, node);
-  node.holder = this;
-  node.slot = place.number;
-  const u64 name = CapSlot::make_name(CapSlot::generation(slot.name.load(kRelaxed)) + 1, place.number);
+[[gnu::always_inline]] inline CapIndex CapSpace::publish(CapSlot& slot, KObject&) {
+  const u64 name = CapSlot::next(slot.name.load(kRelaxed));
   slot.name.store(name, kRelease);  // pairs with find()
   return CapIndex(name);
 }
 
 [[gnu::always_inline]] inline Result<CapIndex> CapSpace::insert(Cpu& cpu, KObject& object, CapNode* parent,
                                                                 Rights rights, u64 scope) {
-  const Reserved place = TRY(reserve(cpu));
+  CapSlot& slot = *TRY(reserve(cpu));
   ResourceGroup& payer = group();
   Result<void*> memory = cpu.machine.heap.allocate_small<sizeof(CapNode)>(cpu, payer);
   if (!memory.has_value()) [[unlikely]] {
-    unreserve(cpu, place.number, *place.slot);
+    unreserve(cpu, slot);
     return memory.status();
   }
   auto* node = new (*memory) CapNode();
@@ -82,11 +77,14 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
     failed = link_child_locked(object, parent, *node, NodeKind::slot).status();
     if (failed == Status::ok) [[likely]] {
       object.add_handle(rights);
-      return publish(place, object, rights, scope, *node);
+      node->holder = this;
+      node->slot = &slot;
+      slot.fill(object, rights, scope, *node);
+      return publish(slot, object);
     }
   }
   destroy_object(cpu, payer, node);
-  unreserve(cpu, place.number, *place.slot);
+  unreserve(cpu, slot);
   return failed;
 }
 
@@ -96,49 +94,48 @@ inline bool CapSpace::clear(CapSlot& slot, u64 name) {
 
 [[gnu::always_inline]] inline std::optional<Rights> CapSpace::take_revoked(Cpu& cpu, CapNode& node) {
   LockGuard guard(cpu, lock_);
-  const u32 number = u32(node.slot);
-  CapSlot& slot = slot_number(number);
+  CapSlot& slot = *node.slot;
   const u64 name = slot.name.load(kAcquire);
-  if (slot.node() != &node || !is_live(number, name) || !clear(slot, name)) [[unlikely]] return std::nullopt;
-  unreserve_locked(number, slot);
+  if (slot.node() != &node || !slot.is_live(name) || !clear(slot, name)) [[unlikely]]
+    return std::nullopt;
+  unreserve_locked(slot);
   return slot.rights();
 }
 
-[[gnu::always_inline]] inline Result<CapIndex> CapSpace::move(Cpu& cpu, CapSpace& from, CapSlot& slot) {
-  const Reserved place = TRY(reserve(cpu));
+[[gnu::always_inline]] inline Result<CapIndex> CapSpace::move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name) {
+  ResourceGroup& giver = from.group();
+  ResourceGroup& taker = group();
   // The node goes along and changes its payer: the receiver is charged before the giver is relieved.
-  ResourceGroup* relieved = &from.group();
-  const bool same_payer = relieved == &group();
-  if (!same_payer) {
-    Result<void> charged = group().charge(Resource::kernel_bytes, sizeof(CapNode));
-    if (!charged.has_value()) {
-      unreserve(cpu, place.number, *place.slot);
-      return charged.status();
+  if (&giver != &taker) [[unlikely]] {
+    TRY(taker.charge(Resource::kernel_bytes, KernelHeap::charge_of<sizeof(CapNode)>()));
+  }
+  Result<CapSlot*> place = reserve(cpu);
+  if (place.has_value()) [[likely]] {
+    KObject& object = *slot.object;
+    CapNode& node = *slot.node();
+    CapIndex index;
+    {
+      LockGuard guard(cpu, object.tree_lock());
+      // A name that is live now has its node in the tree: who takes nodes out takes the names first, or under this
+      // lock.
+      if (!node.dying && clear(slot, name)) [[likely]] {
+        node.holder = this;
+        node.slot = *place;
+        (*place)->fill(slot);
+        index = publish(**place, object);
+      }
     }
-  }
-  KObject& object = *slot.object;
-  CapNode& node = *slot.node();
-  u32 old_number = 0;
-  bool moved = false;
-  CapIndex index;
-  {
-    LockGuard guard(cpu, object.tree_lock());
-    if (node.linked() && !node.dying) {
-      old_number = u32(node.slot);
-      const u64 name = slot.name.load(kAcquire);
-      moved = is_live(old_number, name) && clear(slot, name);
-      if (moved) index = publish(place, object, slot.rights(), slot.scope, node);
+    if (index != kNoCapability) [[likely]] {
+      from.unreserve(cpu, slot);
+      if (&giver != &taker) [[unlikely]]
+        giver.uncharge(Resource::kernel_bytes, KernelHeap::charge_of<sizeof(CapNode)>());
+      return index;
     }
+    unreserve(cpu, **place);
+    place = Status::revoked;
   }
-  if (moved) [[likely]] {
-    from.unreserve(cpu, old_number, slot);
-  } else {
-    relieved = &group();
-    unreserve(cpu, place.number, *place.slot);
-  }
-  if (!same_payer) relieved->uncharge(Resource::kernel_bytes, sizeof(CapNode));
-  if (!moved) return Status::revoked;
-  return index;
+  if (&giver != &taker) taker.uncharge(Resource::kernel_bytes, KernelHeap::charge_of<sizeof(CapNode)>());
+  return place.status();
 }
 
 }  // namespace keel

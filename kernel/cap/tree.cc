@@ -27,8 +27,8 @@ void forget_revocation(KObject& object, CapNode& node) REQUIRES(object.tree_lock
   object.end_revoke();
 }
 
-// Detaches `node` if it is a tombstone that has lost its last child, and each such tombstone above it (I2). They are put
-// before `freed`, a list through next_sibling, to be freed without the lock.
+// Detaches `node` if it is a tombstone that has lost its last child, and each such tombstone above it (I2). They are
+// put before `freed`, a list through next_sibling, to be freed without the lock.
 CapNode* remove_tombstones(CapNode* node, CapNode* freed) {
   while (node != nullptr && node->kind == NodeKind::tombstone && node->first_child == nullptr) {
     CapNode* parent = node->parent;

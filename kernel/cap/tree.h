@@ -68,7 +68,8 @@ inline bool has_dying_ancestor(const CapNode* node) {
   child.depth = 0;
   if (parent != nullptr) {
     if (!parent->linked()) return Status::revoked;
-    if (object.revoking() > 0 && has_dying_ancestor(parent)) [[unlikely]] return Status::revoked;
+    if (object.revoking() > 0 && has_dying_ancestor(parent)) [[unlikely]]
+      return Status::revoked;
     if (parent->depth + 1u > CapNode::kMaxDepth) return Status::too_deep;
     child.depth = u8(parent->depth + 1);
     attach(*parent, child);

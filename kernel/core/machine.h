@@ -85,7 +85,7 @@ class Machine {
   InterruptControl interrupt_control_;
   IoPorts io_ports_;
   KernelControl kernel_control_;
-  CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
+  alignas(2 * sizeof(CapSlot)) CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
 
   SpinLock lock_{LockRank::process_list, "processes"};
   IntrusiveTree<Process, &Process::list_hook, Process::ById> processes_ GUARDED_BY(lock_);
