@@ -28,6 +28,7 @@ class Cpu {
   arch::CpuState arch;
 
   Thread* current = nullptr;             // runs in user mode, or made the entry; null when idle
+  TraceRing trace;                       // what it did last
   SchedulingContext* context = nullptr;  // pays for the current thread; null when idle
   AddressSpace* space = nullptr;         // whose page tables are loaded; published before they are
   Thread* loaded = nullptr;              // whose FS base and vector state are in the registers
@@ -43,7 +44,6 @@ class Cpu {
   TimerQueue timers;
   WorkQueue work;
   Magazines magazines;
-  TraceRing trace;
 
 #ifdef KEEL_LOCK_CHECKER
   u32 held_count = 0;

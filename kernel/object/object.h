@@ -42,6 +42,10 @@ class Work {
   Work* next_work_ = nullptr;
 };
 
+namespace arch {
+class EntryLayout;
+}
+
 class KObject : public Work {
  public:
   ObjectKind kind() const { return kind_; }
@@ -96,6 +100,7 @@ class KObject : public Work {
   virtual void destroy(Cpu& cpu) = 0;
 
  private:
+  friend class arch::EntryLayout;  // where entry code finds the id
   Atomic<u32> refs_{1};
   Atomic<u32> handles_{0};
   ObjectKind kind_;

@@ -163,7 +163,8 @@ class TestKernel {
       enter_system_call(cpu());
     }
   }
-  bool fast = false;  // calls that have a fast path take it
+  bool fast = false;    // calls that have a fast path take it
+  bool traced = false;  // interrupts take the one that is recorded
   // Makes a ready thread the one that runs; whoever ran is ready again.
   void make_current(Thread& t) {
     if (cpu().current == &t) return;
@@ -200,7 +201,7 @@ class TestKernel {
   void interrupt(u32 vector) {
     if (Thread* t = cpu().current; fast && t != nullptr) {
       t->state.resume = arch::ResumeKind::interrupted;
-      fast_interrupt(0, 0, 0, 0, vector, 0, 0, nullptr, 0, 0, &cpu(), 0);
+      (traced ? traced_interrupt : fast_interrupt)(0, 0, 0, 0, vector, 0, 0, nullptr, 0, 0, &cpu(), 0);
     } else {
       enter_interrupt(cpu(), vector);
     }
