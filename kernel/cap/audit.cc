@@ -1,9 +1,6 @@
 #include "kernel/cap/audit.h"
 
-#include <bit>
-
-#include "kernel/core/cpu.h"
-#include "kernel/core/process.h"
+#include "kernel/cap/audit_inline.h"
 
 namespace keel {
 namespace {
@@ -15,27 +12,12 @@ bool is_same_denial(const AuditRecord& a, const AuditRecord& b) {
 
 }  // namespace
 
-// Each store is ordered behind the first, and the last behind all: pairs with the acquires in load().
-void AuditRing::store(u64 number, const AuditRecord& record) {
-  Slot& slot = slots_[number % kRecords];
-  const Words words = std::bit_cast<Words>(record);
-  slot.words[0].store(0, kRelaxed);
-  for (u32 i = 1; i < kWords; ++i) slot.words[i].store(words[i], kRelease);
-  slot.words[0].store(number, kRelease);
-}
-
 bool AuditRing::load(u64 number, AuditRecord* record) const {
   const Slot& slot = slots_[number % kRecords];
   Words words;
   for (u32 i = 0; i < kWords; ++i) words[i] = slot.words[i].load(kAcquire);
   *record = std::bit_cast<AuditRecord>(words);
   return words[0] == number && slot.words[0].load(kRelaxed) == number;
-}
-
-void AuditRing::add(const AuditRecord& record) {
-  const u64 number = next_.load(kRelaxed);
-  store(number, record);
-  next_.store(number + 1, kRelease);  // pairs with the load in read()
 }
 
 void AuditRing::add_denial(const AuditRecord& record) {
@@ -67,13 +49,7 @@ AuditRing::Part AuditRing::read(const Clock& clock, u64 first, std::span<AuditRe
 }
 
 void audit(Cpu& cpu, AuditEvent event, u64 process, u64 other, const KObject& object, u16 rights) {
-  cpu.audit.add({.time_ns = cpu.now_tsc(),
-                 .process = process,
-                 .other = other,
-                 .object = object.id(),
-                 .event = event,
-                 .kind = u8(object.kind()),
-                 .rights = rights});
+  audit_inline(cpu, event, process, other, object, rights);
 }
 
 void audit_transfer(Cpu& cpu, const Process& from, const Process& to, const KObject& object, u16 rights) {

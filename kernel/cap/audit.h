@@ -7,7 +7,7 @@
 // Locks        none: the CPU itself writes, any may read. A record that is written while it is read has no number then,
 //              and counts as overwritten.
 // Costs        a record is 8 stores and a read of the time stamp counter, about 50 instructions with the call.
-// See          docs/subsystems/log-and-trace.md, audit_test.cc
+// See          docs/subsystems/log-and-trace.md, audit_inline.h, audit_test.cc
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-#include "kernel/cap/audit.h"
+#include "kernel/cap/audit_inline.h"
 
 #include <cstring>
 #include <thread>
@@ -78,6 +78,39 @@ TEST_F(AuditTest, MessagesThatCarryCapabilitiesAreRecordedOnBothPaths) {
     ASSERT_EQ(back.size(), 1u);
     EXPECT_EQ(back[0].process, id(b));
     EXPECT_EQ(back[0].other, id(a));
+  }
+}
+
+TEST_F(AuditTest, FastPathsRecordTheSame) {
+  CapIndex port = k.give(a, *MUST(Port::create(k.cpu(), k.root(), 0)));
+  CapIndex receive = k.copy(a, port, b, kAll);
+  for (u32 moves : {0u, 1u}) {
+    std::vector<AuditRecord> seen[2];
+    for (bool fast : {false, true}) {
+      k.fast = fast;
+      const u64 object = object_of(a, held);
+      ASSERT_TRUE(k.call(b, Call::receive, receive).waits);
+      auto derived = k.call(a, Call::cap_derive, held, {all_rights(ObjectKind::notification)});
+      ASSERT_TRUE(derived.ok());
+      k.page(a).capabilities[0] = derived.cap().value;
+      ASSERT_TRUE(k.call(a, Call::call, port, {}, Descriptor::make(0, 1, moves)).waits);
+      ASSERT_TRUE(k.call(b, Call::reply_receive, receive).waits);
+      b.cancel(k.cpu());
+      k.fast = false;
+      for (const AuditRecord& r : news()) {
+        EXPECT_EQ(r.object, object);
+        seen[fast].push_back(r);
+      }
+    }
+    ASSERT_EQ(seen[0].size(), 2u);
+    ASSERT_EQ(seen[1].size(), 2u);
+    for (u32 i = 0; i < 2; ++i) {
+      EXPECT_EQ(seen[0][i].event, i == 0 ? AuditEvent::derive : AuditEvent::transfer);
+      EXPECT_EQ(seen[1][i].event, seen[0][i].event);
+      EXPECT_EQ(seen[1][i].process, seen[0][i].process);
+      EXPECT_EQ(seen[1][i].other, seen[0][i].other);
+      EXPECT_EQ(seen[1][i].rights, seen[0][i].rights);
+    }
   }
 }
 

@@ -10,7 +10,7 @@ namespace keel {
 Result<void> BindingBase::bind(Cpu& cpu, KObject& target, CapNode* parent, ResourceGroup& payer, u64 data) {
   auto* node = TRY(make<BindingNode>(cpu, payer));
   node->holder = &payer;
-  node->slot = data;
+  node->data = data;
   Result<void> linked = link_child(cpu, target, parent, *node, NodeKind::binding);
   if (!linked.has_value()) {
     destroy_object(cpu, payer, node);

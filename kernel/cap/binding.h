@@ -20,7 +20,7 @@
 
 namespace keel {
 
-// `slot` of the node is the binding's data, `holder` the group that pays.
+// `holder` of the node is the group that pays.
 struct BindingNode : CapNode {
   Atomic<bool> revoked{false};
 };
@@ -47,7 +47,7 @@ class BindingBase {
   void release(Cpu& cpu);
   void swap(BindingBase& other) { std::swap(node_, other.node_); }
   bool is_revoked() const { return node_ != nullptr && node_->revoked.load(kAcquire); }  // pairs with revoke()
-  u64 data() const { return node_ == nullptr ? 0 : node_->slot; }
+  u64 data() const { return node_ == nullptr ? 0 : node_->data; }
   // A revocation took the node out of the tree; whose reference to the target stays.
   static void revoke(CapNode& node) { static_cast<BindingNode&>(node).revoked.store(true, kRelease); }
 

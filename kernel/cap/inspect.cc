@@ -37,14 +37,14 @@ Result<NodeDescription> describe_node(Cpu& cpu, CapNode& from, u64 up) {
   d.object = object.id();
   d.children = count_children(*node);
   if (node->kind == NodeKind::slot) {
-    auto* space = static_cast<const CapSpace*>(node->holder);
-    u32 number = u32(node->slot);
-    if (CapSlot* slot = space->next(&number); slot != nullptr && number == node->slot) {
+    const CapSlot& slot = *node->slot;
+    const CapIndex index = slot.index();
+    if (slot.is_live(index.value)) {  // not on its way out
       d.what = NodeWhat::capability;
-      d.rights = CapSlot::rights(slot->load());
-      d.process = space->holder_id();
-      d.index = slot->index();
-      d.scope = slot->scope;
+      d.rights = slot.rights();
+      d.process = static_cast<const CapSpace*>(node->holder)->holder_id();
+      d.index = index;
+      d.scope = slot.scope;
     }
   }
   for (; node != nullptr; node = node->parent) {

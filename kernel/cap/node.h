@@ -14,6 +14,8 @@ namespace keel {
 
 enum class NodeKind : u8 { unlinked, slot, region, dma, binding, tombstone };
 
+struct CapSlot;
+
 struct CapNode {
   static constexpr u32 kMaxDepth = 32;
 
@@ -23,7 +25,10 @@ struct CapNode {
   CapNode* next_sibling = nullptr;
   CapNode* previous_sibling = nullptr;
   void* holder = nullptr;  // by kind: CapSpace, Region, DmaMapping; binding, tombstone: the group that pays
-  u64 slot = 0;            // slot nodes: the capability's index in the holder. Bindings: their data
+  union {
+    CapSlot* slot = nullptr;  // slot nodes: where the holder has the capability
+    u64 data;                 // bindings: what their owner wants with it
+  };
   NodeKind kind = NodeKind::unlinked;
   u8 depth = 0;
   bool dying = false;     // the root of a revocation in progress

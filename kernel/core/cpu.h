@@ -32,6 +32,7 @@ class Cpu {
   arch::CpuState arch;
 
   Thread* current = nullptr;             // runs in user mode, or made the entry; null when idle
+  TraceRing trace;                       // what it did last
   SchedulingContext* context = nullptr;  // pays for the current thread; null when idle
   Atomic<AddressSpace*> space{nullptr};  // whose page tables are loaded; published before they are
   Thread* loaded = nullptr;              // whose FS base and vector state are in the registers
@@ -55,7 +56,6 @@ class Cpu {
   TlbRequests tlb;
   Thief thief{*this};
   Magazines magazines;
-  TraceRing trace;
   AuditRing audit;
 
 #ifdef KEEL_LOCK_CHECKER

@@ -47,6 +47,7 @@ void kernel_main(BootInfo& boot) {
   check("machine", machine.initialise(cpu));
   machine.random.seed(cpu, boot.entropy);
   machine.sealer().initialise(cpu, machine.random);
+  machine.trace_calls = boot_option(boot.command_line(), "trace") != "off";
   check("processor", arch::initialise_boot_processor(cpu));
   check("interrupts", arch::initialise_interrupts(cpu, boot));
   machine.clock.publish(*machine.time_page);
