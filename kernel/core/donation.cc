@@ -74,6 +74,11 @@ void move_contexts(Thread* first, SchedulingContext& from, SchedulingContext& to
     t->context = &to;
     if (queued) t->cpu->scheduler.enqueue_back(*t);
     if (t->cpu->current == t) t->cpu->change_context(t->context);
+    if (t->caller_hook.linked()) {
+      Port& port = *static_cast<Port*>(t->wait.object);
+      port.reorder(*t);
+      port.refresh_servers(*t->cpu);
+    }
   }
 }
 
@@ -94,6 +99,8 @@ bool Thread::borrow_context(Cpu& on, u64 now) {
     willing->borrower = server;
     server->lender = willing;
     move_contexts(server, empty, *willing->context);
+    refresh_level(on, empty);
+    refresh_level(on, *willing->context);
     return true;
   }
   on.scheduler.remove(*this);
@@ -105,7 +112,10 @@ void Thread::stop_lending() {
   if (server == nullptr) return;
   borrower = nullptr;
   server->lender = nullptr;
-  move_contexts(server, *context, server->caller != nullptr ? *server->caller->context : server->own_context);
+  SchedulingContext& back = server->caller != nullptr ? *server->caller->context : server->own_context;
+  move_contexts(server, *context, back);
+  refresh_level(*cpu, *context);
+  refresh_level(*cpu, back);
 }
 
 }  // namespace keel
