@@ -65,8 +65,8 @@ class Cpu {
   //     quantum_end_ns, and timer_stale unless nobody contends.
   // Everything else goes through change_context.
   [[gnu::always_inline]] void charge(u64 now) {
-    const u64 time = now - context_since;
-    context_since = now;
+    const u64 time = now > context_since ? now - context_since : 0;  // `now` may have been read before the last charge
+    context_since += time;
     if (context == nullptr) {
       idle_tsc += time;
       return;

@@ -472,6 +472,26 @@ TEST_F(SchedulingTest, AGroupsBudgetLimitsAllItsThreadsInEveryClass) {
   EXPECT_EQ(k.cpu().current, &high);
 }
 
+TEST_F(SchedulingTest, ALimitedGroupGetsItsBudgetBesideAnUnlimitedOne) {
+  auto parent = group(100);
+  auto a = group(100, parent.get()), b = group(300, parent.get());
+  b->set_cpu(k.cpu(), 50 * kMs, 100 * kMs, 300);
+  thread_in(*a);
+  thread_in(*b);
+  Thread& shell = thread_in(*parent);
+  CapIndex n = k.give(shell, *MUST(Notification::create(k.cpu(), k.root())));
+  k.cpu().arch.clock_step = 7;  // time passes in the kernel, too
+  for (u32 i = 0; i < 1000; ++i) {
+    EXPECT_TRUE(k.call(shell, Call::notification_wait, n, {~u64{0}}).waits);
+    k.advance(7 * kMs);
+    k.object<Notification>(shell, n).signal(k.cpu(), 1);
+    enter_self_interrupt(k.cpu());
+    k.advance(50 * kUs);
+  }
+  expect_near(consumed(*b), 3'500 * kMs, 100 * kMs);
+  EXPECT_LE(k.cpu().context_since, k.cpu().arch.clock);
+}
+
 TEST_F(SchedulingTest, AServersTimeIsItsCallersGroups) {
   auto clients = group(100), servers = group(100);
   Thread& server = thread_in(*servers);

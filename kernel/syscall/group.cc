@@ -25,7 +25,10 @@ Result<CapIndex> group_create(CallContext& c, ResourceGroup& group, u64 name0, u
   for (char& letter : name.text) {
     if (letter != 0 && (letter < 0x21 || letter > 0x7e)) letter = '?';
   }
-  return c.publish(TRY(ResourceGroup::create(c.cpu, group, name)));
+  auto made = TRY(ResourceGroup::create(c.cpu, group, name));
+  // Real time is taken from everybody: who may not reserve it may not make a group that does.
+  const Rights reserve = rights::group::reserve & ~CapSlot::rights(c.target().load());
+  return c.caps().insert_root(c.cpu, *made, Rights(all_rights(ObjectKind::group) & ~reserve), 0);
 }
 
 Result<void> group_set_limits(CallContext&, ResourceGroup& group, u64 memory_pages, u64 kernel_bytes, u64 objects,

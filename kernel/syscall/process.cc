@@ -151,7 +151,7 @@ Result<ThreadListResult> thread_list(CallContext& c, KernelControl&, u64 number,
   u64 name[2];
   static_assert(sizeof(name) == sizeof(GroupName));
   memcpy(name, process->group().name().text, sizeof(name));
-  const u64 state = t->phase.status == ThreadStatus::running && t != &c.thread ? 6 : state_number(*t);
+  const u64 state = t->phase.status == ThreadStatus::running ? 6 : state_number(*t);
   return ThreadListResult{t->id(),          state,       t->context->level | u64{t->own_context.base_level} << 32,
                           t->consumed_ns(), t->switches, process->group().id(),
                           name[0],          name[1]};
