@@ -665,7 +665,7 @@ TEST_F(SchedulingTest, LevelsAndSuspensionInEveryState) {
 // class that want all the rest, and another reservation.
 TEST_F(SchedulingTest, AReservedThreadMissesNoDeadline) {
   const u64 periods =
-      std::getenv("KEEL_PERIODS") != nullptr ? std::strtoull(std::getenv("KEEL_PERIODS"), nullptr, 0) : 20'000;
+      std::getenv("KEEL_PERIODS") != nullptr ? std::strtoull(std::getenv("KEEL_PERIODS"), nullptr, 0) : 1'000'000;
   constexpr u64 kPeriod = 100 * kUs, kWork = 40 * kUs;
   Thread& t = k.make_thread();
   auto r = reserve(60, kPeriod / 2, kPeriod);
