@@ -74,8 +74,15 @@ class Cpu {
     context->consumed += time;
     context->account->used += time;
   }
-  // Charges, and brings groups, virtual times and budgets up to date.
-  void settle(u64 now);
+  // Charges, and brings what groups have used and virtual times up to date. With nobody to share with, those of the
+  // root group wait until somebody comes (Scheduler::come_back).
+  void settle(u64 now) {
+    if (context == nullptr || (context->account->parent == nullptr && !scheduler.is_shared())) return;
+    charge(now);
+    scheduler.settle(*context->account);
+  }
+  // For who wants to read accounts: all time up to now is in them.
+  void bring_accounts_up_to_date();
   // Settles, then lets `next` pay; null: nobody runs.
   void change_context(SchedulingContext* next) { change_context(next, now_tsc()); }
   void change_context(SchedulingContext* next, u64 now);

@@ -38,12 +38,11 @@ class SchedulingTest : public ::testing::Test {
   }
   Thread& thread_in(ResourceGroup& g, u32 level = kNormalLevel) { return k.make_thread(k.make_process(g), level); }
   u64 consumed(const Thread& t) {
-    k.cpu().settle(k.cpu().now_tsc());
+    k.cpu().bring_accounts_up_to_date();
     return t.own_context.consumed;
   }
   u64 consumed(const ResourceGroup& g) {
-    k.cpu().settle(k.cpu().now_tsc());
-    if (k.cpu().context != nullptr) k.cpu().scheduler.settle(*k.cpu().context->account);
+    k.cpu().bring_accounts_up_to_date();
     return g.consumed();
   }
   static void expect_near(u64 value, u64 wanted, u64 slack) {
@@ -608,12 +607,11 @@ TEST_F(SchedulingTest, EveryNanosecondIsAccountedFor) {
     enter_self_interrupt(k.cpu());
     k.check();
   }
-  k.cpu().settle(k.cpu().now_tsc());
+  k.cpu().bring_accounts_up_to_date();
   u64 sum = k.cpu().idle_tsc - idle;
   for (Thread* each : t) sum += each->own_context.consumed;
   EXPECT_EQ(sum, k.cpu().now_tsc() - start);
   EXPECT_GT(k.cpu().idle_tsc, idle);
-  if (k.cpu().context != nullptr) k.cpu().scheduler.settle(*k.cpu().context->account);
   EXPECT_EQ(consumed(*a), t[0]->own_context.consumed + t[1]->own_context.consumed);
   EXPECT_EQ(consumed(*b), t[2]->own_context.consumed + t[5]->own_context.consumed);
   EXPECT_EQ(consumed(k.root()), sum - (k.cpu().idle_tsc - idle));

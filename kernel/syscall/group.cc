@@ -64,7 +64,7 @@ Result<void> group_notify(CallContext& c, ResourceGroup& group, Notification* no
 
 Result<GroupUsageResult> group_usage(CallContext& c, ResourceGroup& group) {
   const Clock& clock = c.machine().clock;
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   u64 name[2];
   memcpy(name, group.name().text, sizeof(name));
   return GroupUsageResult{clock.to_ns(group.consumed()),
@@ -125,7 +125,7 @@ Result<void> context_notify(CallContext& c, Reservation& context, Notification* 
 
 Result<ContextInfoResult> context_info(CallContext& c, Reservation& context) {
   const Clock& clock = c.machine().clock;
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   return ContextInfoResult{context.level(),
                            clock.to_ns(context.budget().budget(c.cpu)),
                            clock.to_ns(context.budget().period()),

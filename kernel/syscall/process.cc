@@ -16,7 +16,7 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   u64 tsc = process.consumed();
   u32 looked = 0;
   for (Thread* t = process.next_thread(c.cpu, nullptr); t != nullptr && looked < 256; ++looked) {
@@ -217,7 +217,7 @@ Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* con
 }
 
 Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
-  c.cpu.settle(c.cpu.now_tsc());  // of the running thread, too, all time counts
+  c.cpu.bring_accounts_up_to_date();  // of the running thread, too, all time counts
   return ThreadInfoResult{t.id(), state_number(t), t.own_context.base_level, t.consumed_ns(), t.switches};
 }
 
