@@ -31,7 +31,10 @@ Result<CapIndex> group_create(CallContext& c, ResourceGroup& group, u64 name0, u
   for (char& letter : name.text) {
     if (letter != 0 && (letter < 0x21 || letter > 0x7e)) letter = '?';
   }
-  return c.publish(TRY(ResourceGroup::create(c.cpu, group, name)));
+  auto made = TRY(ResourceGroup::create(c.cpu, group, name));
+  // Real time is taken from everybody: who may not reserve it may not make a group that does.
+  const Rights reserve = rights::group::reserve & ~CapSlot::rights(c.target().load());
+  return c.caps().insert_root(c.cpu, *made, Rights(all_rights(ObjectKind::group) & ~reserve), 0);
 }
 
 Result<void> group_set_limits(CallContext&, ResourceGroup& group, u64 memory_pages, u64 kernel_bytes, u64 objects,
@@ -74,7 +77,7 @@ Result<void> group_notify(CallContext& c, ResourceGroup& group, Notification* no
 
 Result<GroupUsageResult> group_usage(CallContext& c, ResourceGroup& group) {
   const Clock& clock = c.machine().clock;
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   u64 name[2];
   memcpy(name, group.name().text, sizeof(name));
   return GroupUsageResult{clock.to_ns(group.consumed()),
@@ -135,7 +138,7 @@ Result<void> context_notify(CallContext& c, Reservation& context, Notification* 
 
 Result<ContextInfoResult> context_info(CallContext& c, Reservation& context) {
   const Clock& clock = c.machine().clock;
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   return ContextInfoResult{context.level(),
                            clock.to_ns(context.budget().budget(c.cpu)),
                            clock.to_ns(context.budget().period()),

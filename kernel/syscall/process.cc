@@ -16,7 +16,7 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   u64 tsc = process.consumed();
   process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed + t.uncharged(c.cpu); });
   return c.machine().clock.to_ns(tsc);
@@ -158,7 +158,7 @@ Result<ThreadListResult> thread_list(CallContext& c, KernelControl&, u64 number,
   u64 name[2];
   static_assert(sizeof(name) == sizeof(GroupName));
   memcpy(name, process->group().name().text, sizeof(name));
-  const u64 state = t->phase.status == ThreadStatus::running && t != &c.thread ? 6 : state_number(*t);
+  const u64 state = t->phase.status == ThreadStatus::running ? 6 : state_number(*t);
   return ThreadListResult{t->id(),
                           state,
                           t->context->level | u64{t->own_context.base_level} << 32,
@@ -236,7 +236,7 @@ Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* con
 }
 
 Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
-  c.cpu.settle(c.cpu.now_tsc());  // of the running thread, too, all time counts
+  c.cpu.bring_accounts_up_to_date();  // of the running thread, too, all time counts
   return ThreadInfoResult{t.id(),     state_number(t), t.own_context.base_level, t.consumed_ns(c.cpu),
                           t.switches, t.run_on->index};
 }

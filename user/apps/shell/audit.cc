@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "abi/calls.h"
-#include "user/apps/shell/builtins.h"
+#include "user/apps/shell/commands.h"
 #include "user/apps/shell/object_names.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/machine.h"

@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "idl/vfs.h"
-#include "user/apps/shell/builtins.h"
+#include "user/apps/shell/commands.h"
 #include "user/apps/shell/object_names.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/stubs.h"

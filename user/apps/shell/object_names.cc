@@ -1,7 +1,7 @@
 #include "user/apps/shell/object_names.h"
 
 #include "idl/names.h"
-#include "user/apps/shell/builtins.h"
+#include "user/apps/shell/commands.h"
 #include "user/runtime/stubs.h"
 
 namespace keel::shell {
