@@ -13,6 +13,7 @@
 #pragma once
 
 #include "base/ref_ptr.h"
+#include "kernel/core/lock.h"
 #include "kernel/core/timer_queue.h"
 
 namespace keel {

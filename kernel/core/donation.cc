@@ -28,7 +28,11 @@ void refresh(Cpu& cpu, SchedulingContext& context, u32 hops, u32& left) {
   --left;
   u32 level = context.base_level;
   Thread* last = nullptr;  // of those who run on it: the one that is not waiting for the next
-  for (Thread* t = context.owner; t != nullptr && t->context == &context; t = t->deputy()) {
+  for (Thread* t = context.owner; t != nullptr && t->is_here(cpu) && t->context == &context; t = t->deputy()) {
+    // A caller of another CPU lends no context, but its level counts.
+    if (t->caller != nullptr && t->context == &t->own_context && t->caller->context->level > level) {
+      level = t->caller->context->level;
+    }
     if (t->is_busy_server() && t->serves->best_level() > level) level = t->serves->best_level();
     last = t;
   }
@@ -60,24 +64,26 @@ void Port::refresh_servers(Cpu& cpu) {
   for_some_servers([&](Thread& server) {
     refresh(cpu, *server.context, kMaxInheritance, left);
     Thread* last = &server;
-    while (last->deputy() != nullptr && last->deputy()->context == server.context) last = last->deputy();
+    if (!last->is_here(cpu)) return;
+    while (last->deputy() != nullptr && last->deputy()->is_here(cpu) && last->deputy()->context == server.context)
+      last = last->deputy();
     if (last->status() != ThreadStatus::ready || !Scheduler::is_parked(*last)) return;
     cpu.scheduler.remove(*last);
     last->make_ready(cpu);  // it may borrow when it is picked
   });
 }
 
-void move_contexts(Thread* first, SchedulingContext& from, SchedulingContext& to) {
-  for (Thread* t = first; t != nullptr && t->context == &from; t = t->deputy()) {
+void move_contexts(Cpu& cpu, Thread* first, SchedulingContext& from, SchedulingContext& to) {
+  for (Thread* t = first; t != nullptr && t->is_here(cpu) && t->context == &from; t = t->deputy()) {
     const bool queued = t->phase.status == ThreadStatus::ready;
-    if (queued) t->cpu->scheduler.remove(*t);
+    if (queued) cpu.scheduler.remove(*t);
     t->context = &to;
-    if (queued) t->cpu->scheduler.enqueue_back(*t);
-    if (t->cpu->current == t) t->cpu->change_context(t->context);
+    if (queued) cpu.scheduler.enqueue_back(*t);
+    if (cpu.current == t) cpu.change_context(t->context);
     if (t->caller_hook.linked()) {
       Port& port = *static_cast<Port*>(t->wait.object);
       port.reorder(*t);
-      port.refresh_servers(*t->cpu);
+      port.refresh_servers(cpu);
     }
   }
 }
@@ -87,7 +93,7 @@ bool Thread::borrow_context(Cpu& on, u64 now) {
   // What is lent already goes back: the lender has nothing left either, but the server's own may have been replenished.
   for (Thread* t = this; t != nullptr; t = t->caller) {
     if (t->lender == nullptr || t->lender->context != context) continue;
-    t->lender->stop_lending();
+    t->lender->stop_lending(on);
     if (context->account->exhausted(on, now) == nullptr) return true;
     break;
   }
@@ -98,7 +104,7 @@ bool Thread::borrow_context(Cpu& on, u64 now) {
     if (willing == nullptr) continue;
     willing->borrower = server;
     server->lender = willing;
-    move_contexts(server, empty, *willing->context);
+    move_contexts(on, server, empty, *willing->context);
     refresh_level(on, empty);
     refresh_level(on, *willing->context);
     return true;
@@ -107,15 +113,15 @@ bool Thread::borrow_context(Cpu& on, u64 now) {
   return false;
 }
 
-void Thread::stop_lending() {
+void Thread::stop_lending(Cpu& cpu) {
   Thread* server = borrower;
   if (server == nullptr) return;
   borrower = nullptr;
   server->lender = nullptr;
   SchedulingContext& back = server->caller != nullptr ? *server->caller->context : server->own_context;
-  move_contexts(server, *context, back);
-  refresh_level(*cpu, *context);
-  refresh_level(*cpu, back);
+  move_contexts(cpu, server, *context, back);
+  refresh_level(cpu, *context);
+  refresh_level(cpu, back);
 }
 
 }  // namespace keel

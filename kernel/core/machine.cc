@@ -10,7 +10,9 @@ Machine::Machine()
     : root_group_(*this, nullptr),
       interrupt_control_(root_group_),
       io_ports_(root_group_),
-      kernel_control_(root_group_) {}
+      kernel_control_(root_group_) {
+  CapSpace::make_empty(empty_chunk_, 0);
+}
 
 Result<void> Machine::initialise(Cpu& boot_cpu) {
   // The time page is a frame of its own, so that it can be mapped into processes.
@@ -24,8 +26,8 @@ Result<void> Machine::initialise(Cpu& boot_cpu) {
 void KernelControl::wake_revoked(Cpu& cpu) { machine().log.wake_revoked(cpu); }
 
 void Machine::attach(Cpu& cpu) {
-  cpus[cpu.index] = &cpu;
-  ++cpu_count;
+  busy.add(cpu.index);
+  cpu_count.fetch_add(1, kRelease);  // pairs with whoever counts, and then uses them
 }
 
 void Machine::add_process(Cpu& cpu, Process& process) {

@@ -64,10 +64,12 @@ void Scheduler::come_back(FairQueue& queue) {
 
 void Scheduler::enqueue_back(Thread& thread) {
   push_back(link(thread), thread);
+  count(1);
 }
 
 void Scheduler::enqueue_front(Thread& thread) {
   push_front(link(thread), thread);
+  count(1);
 }
 
 void Scheduler::park(Thread& thread, ReadyList& list) {
@@ -84,7 +86,11 @@ void Scheduler::remove(Thread& thread) {
   (link.previous != nullptr ? link.previous->ready_link.next : list.first) = link.next;
   (link.next != nullptr ? link.next->ready_link.previous : list.last) = link.previous;
   link.next = link.previous = nullptr;
-  if (link.level == kParked) --parked_;
+  if (link.level == kParked) {
+    --parked_;
+  } else {
+    count(-1);
+  }
   if (list.first != nullptr || link.level == kParked) return;
   if (link.queue == nullptr) {
     ready_ &= ~(u64{1} << link.level);

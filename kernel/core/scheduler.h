@@ -18,6 +18,7 @@
 #pragma once
 
 #include "abi/types.h"
+#include "base/atomic.h"
 #include "base/intrusive_tree.h"
 #include "base/types.h"
 #include "kernel/core/account.h"
@@ -91,6 +92,17 @@ class ShareQueue {
   }
   bool check() const { return tree_.check() && (only_ == nullptr || tree_.empty()); }
 
+  // For the fast paths: nobody is queued, or this one alone and in no tree; and insert() and erase() then.
+  bool is_simple(const Share& share) const { return tree_.empty() && (only_ == nullptr || only_ == &share); }
+  void insert_only(Share& share) {
+    share.queued = true;
+    only_ = &share;
+  }
+  void erase_only(Share& share) {
+    share.queued = false;
+    only_ = nullptr;
+  }
+
  private:
   bool alone_in_tree(const Share& share) const { return tree_.first() == &share && tree_.next(share) == nullptr; }
 
@@ -118,8 +130,9 @@ class FairQueue {
 
  private:
   friend class Scheduler;
-  Share own_;   // its own threads', among its children
-  Share self_;  // its own, among its siblings; the root's is never used
+  friend class FastScheduling;  // fast_scheduling.h
+  Share own_;                   // its own threads', among its children
+  Share self_;                  // its own, among its siblings; the root's is never used
   ShareQueue shares_;
   u64 floor_ = 0;  // no share that comes back starts before it
   u32 ready_ = 0;  // a bit for each normal level that has a thread
@@ -173,10 +186,26 @@ class Scheduler {
   void settle(Account& account);
   // Whether more groups than the root have normal threads: then virtual times must be right.
   bool is_shared() const { return !root.shares_.empty() && !root.shares_.is_alone(root.own_); }
+  // How many threads wait here to run; other CPUs may ask, and get a recent answer.
+  u32 ready_count() const { return count_.load(kRelaxed); }
+  // A thread that `wanted` says yes to, of those at the ends of the queues; null if there is none.
+  template <class F>
+  Thread* find(F wanted) const {
+    for (u64 levels = ready_; levels != 0; levels &= levels - 1) {
+      const u32 level = u32(__builtin_ctzll(levels));
+      if (level == kNormalLevel) {
+        if (Thread* t = find_normal(root, wanted)) return t;
+      } else if (Thread* t = lists_[level].last; wanted(*t)) {
+        return t;
+      }
+    }
+    return nullptr;
+  }
   // For tests: how many threads are queued or parked; -1 if I1, I2 or I4 does not hold.
   i64 check() const;
 
  private:
+  friend class FastScheduling;  // fast_scheduling.h
   ReadyList& link(Thread& thread);
   void come_back(FairQueue& queue);
   void go_away(FairQueue& queue);
@@ -191,6 +220,18 @@ class Scheduler {
   // `running` is the queue of who runs, and settled: its shares, and the first of those that wait, are the least
   // served.
   void raise_floors(const FairQueue& running);
+  template <class F>
+  Thread* find_normal(const FairQueue& queue, F wanted) const {
+    for (u32 levels = queue.ready_; levels != 0; levels &= levels - 1) {
+      Thread* t = queue.lists_[__builtin_ctz(levels)].last;
+      if (wanted(*t)) return t;
+    }
+    for (const Share* share = queue.shares_.first(); share != nullptr; share = queue.shares_.next(*share)) {
+      if (share->of == &queue) continue;
+      if (Thread* t = find_normal(*share->of, wanted)) return t;
+    }
+    return nullptr;
+  }
   i64 check_list(const ReadyList& list, u32 level) const;
   i64 check_queue(const FairQueue& queue) const;
 
@@ -198,6 +239,8 @@ class Scheduler {
   ReadyList lists_[kLevels];
   u64 ready_ = 0;
   u32 parked_ = 0;
+  Atomic<u32> count_{0};
+  void count(i32 change) { count_.store(count_.load(kRelaxed) + u32(change), kRelaxed); }
 };
 
 }  // namespace keel

@@ -27,7 +27,7 @@ ResourceGroup::~ResourceGroup() = default;
 
 Result<RefPtr<ResourceGroup>> ResourceGroup::create(Cpu& cpu, ResourceGroup& parent, const GroupName& name) {
   if (parent.depth_ + 1 >= kMaxDepth) return Status::too_deep;
-  const u32 count = cpu.machine.cpu_count;
+  const u32 count = cpu.machine.known_cpus;
   KernelHeap& heap = heap_of(cpu);
   auto* queues = static_cast<FairQueue*>(TRY(heap.allocate(cpu, parent, count * sizeof(FairQueue))));
   auto made = make<ResourceGroup>(cpu, parent, cpu.machine, parent, name, queues, count);
@@ -55,9 +55,8 @@ Result<void> ResourceGroup::charge(Resource resource, u64 amount) {
     const u64 threshold = g->pressure_pages_.load(kRelaxed);
     if (resource == Resource::frames && usage <= threshold && usage + amount > threshold &&
         !g->pressure_.queued.exchange(true, kRelaxed)) {
-      Cpu& cpu = machine_.work_cpu();
       g->add_ref();  // the work's
-      cpu.work.push(cpu, g->pressure_);
+      machine_.orphans.add(g->pressure_);
     }
   }
   return Status::ok;
@@ -112,7 +111,7 @@ void ResourceGroup::set_cpu(Cpu& cpu, u64 budget_ns, u64 period_ns, u32 weight) 
 
 u64 ResourceGroup::consumed() const {
   u64 sum = 0;
-  for (u32 i = 0; i < machine_.cpu_count; ++i) sum += queue(*machine_.cpus[i]).account.used;
+  for (u32 i = 0; i < machine_.known_cpus; ++i) sum += queue(*machine_.cpus[i]).account.used;
   return sum;
 }
 
@@ -132,12 +131,24 @@ Process* ResourceGroup::next_process(Cpu& cpu, u64& after, u32 most) {
   return nullptr;
 }
 
+// Its accounts may still stand in timer queues, each on its CPU.
+Cpu* ResourceGroup::release_place(Cpu&) {
+  for (u32 i = 0; i < queue_count_; ++i) {
+    if (queues_[i].account.is_queued()) return machine_.cpus[i];
+  }
+  return nullptr;
+}
+
+bool ResourceGroup::release_step(Cpu& cpu) {
+  if (cpu.index < queue_count_) queues_[cpu.index].account.leave_timers(cpu);
+  return release_place(cpu) == nullptr;
+}
+
 void ResourceGroup::destroy(Cpu& cpu) {
   const RefPtr<ResourceGroup> payer(group());  // outlives this object, which holds the other reference
   FairQueue* queues = queues_;
   const u32 count = queue_count_;
   for (u32 i = 0; i < count; ++i) {
-    queues[i].account.leave_timers(cpu);
     queues[i].~FairQueue();
   }
   destroy_object(cpu, *payer, this);

@@ -91,6 +91,8 @@ class ResourceGroup final : public KObject {
   };
 
   ResourceGroup(Machine& machine, ResourceGroup& parent, const GroupName& name, FairQueue* queues, u32 queue_count);
+  Cpu* release_place(Cpu& cpu) override;
+  bool release_step(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
 
   struct Counter {

@@ -40,14 +40,15 @@ void Port::destroy(Cpu& cpu) {
   destroy_object(cpu, group(), this);
 }
 
-// Whether the capability that a waiting thread waits through is gone.
-bool is_revoked(const Thread& t);
-
-// Makes `server` serve `client`, whose message it has just got, on the client's scheduling context.
+// Makes `server` serve `client`, whose message it has just got, on the client's scheduling context if both run here.
 static void join(Cpu& cpu, Thread& client, Thread& server) {
   client.phase.wait = WaitKind::reply;
   client.callee = &server;
   server.caller = &client;
+  if (client.run_on != &cpu || server.run_on != &cpu) {  // a context does not cross CPUs; its level does
+    if (server.own_context.level < client.context->level) server.own_context.level = client.context->level;
+    return;
+  }
   if (cpu.current == &server) {
     server.context = client.context;
     cpu.change_context(server.context);
@@ -81,13 +82,10 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
   Descriptor d{client.state.rax};
   TRY(check_descriptor(d));
   if (!has_receiver_right()) return Status::peer_died;
-  if ((client.flags & Thread::kCancel) != 0) {
-    client.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (client.take_cancel()) return Status::cancelled;
   Deadline deadline = d.has_deadline() ? Deadline(client.message_page->deadline) : kForever;
   if (deadline == kPoll) return Status::timed_out;
-  Thread* server = receiver();
+  Thread* server = receiver(cpu);
   if (server != nullptr) TRY(transfer_message(cpu, client, *server, badge, MessageKind::call));
   client.begin_wait(cpu, WaitKind::send, this, through, deadline);
   if (server == nullptr) {
@@ -102,8 +100,8 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
 void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
   thread.phase.fault = true;
-  thread.flags |= Thread::kFaulted;
-  Thread* server = receiver();
+  thread.set_flags(Thread::kFaulted);
+  Thread* server = receiver(cpu);
   if (server == nullptr) return add_caller(cpu, thread, badge);
   (void)hand_over(cpu, thread, *server, badge);  // a fault carries no capability: cannot fail
   join(cpu, thread, *server);
@@ -133,15 +131,21 @@ void Port::reorder(Thread& caller) {
 Thread* Port::best_lender(Cpu& cpu, u64 now) {
   Thread* caller = callers_.first();
   for (u32 n = 0; n < 8 && caller != nullptr; ++n, caller = callers_.next(*caller)) {
-    if (caller->borrower == nullptr && caller->context->account->exhausted(cpu, now) == nullptr) return caller;
+    if (caller->run_on == &cpu && caller->borrower == nullptr &&
+        caller->context->account->exhausted(cpu, now) == nullptr)
+      return caller;
   }
   return nullptr;
 }
 
 void Port::enlist(Thread& server, CapIndex through) {
-  server.receive_capability = through;
-  if (server.serves == this) return;
+  if (server.serves == this) {
+    server.receive_capability = through;
+    return;
+  }
+  if (server.run_on != home()) return;  // it is not of here: nobody lends it anything
   if (server.serves != nullptr) server.serves->dismiss(server);
+  server.receive_capability = through;
   server.serves = this;
   servers_.push_back(server);
 }
@@ -149,6 +153,11 @@ void Port::enlist(Thread& server, CapIndex through) {
 void Port::dismiss(Thread& server) {
   servers_.remove(server);
   server.serves = nullptr;
+  if (server.waits_for(WaitKind::receive)) {  // it goes on waiting here
+    server.wait.object = this;
+    server.wait.capability = server.receive_capability;
+  }
+  server.receive_capability = kNoCapability;
 }
 
 Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
@@ -157,7 +166,7 @@ Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
     client.abort_wait(cpu, transferred.status());
     return transferred;
   }
-  caller_left(client);
+  caller_left(cpu, client);
   join(cpu, client, server);
   return {};
 }
@@ -200,18 +209,15 @@ Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline dea
     }
     if (take_caller(cpu, *callers_.first(), server).has_value()) return {};
   }
-  if ((server.flags & Thread::kCancel) != 0) {
-    server.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (server.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
   server.begin_wait(cpu, WaitKind::receive, this, through, deadline);
-  add_receiver(server);
+  add_receiver(cpu, server);
   return {};
 }
 
-void Port::add_receiver(Thread& thread) {
-  if (receiver_ == nullptr) {
+void Port::add_receiver(Cpu& cpu, Thread& thread) {
+  if (receiver_ == nullptr && thread.run_on == &cpu) {
     receiver_ = &thread;
   } else {
     more_receivers_.push_back(thread);
@@ -222,21 +228,62 @@ void Port::receiver_left(Thread& thread) {
   if (receiver_ == &thread) receiver_ = nullptr;
 }
 
-Thread* Port::receiver() {
+void Port::step_back(Thread& thread) {
+  if (receiver_ != &thread) return;
+  receiver_ = nullptr;
+  more_receivers_.push_front(thread);
+}
+
+Thread* Port::receiver(Cpu& cpu) {
   for (;;) {
-    if (receiver_ == nullptr) receiver_ = more_receivers_.pop_front();
-    if (receiver_ == nullptr || receiver_->process->alive()) return receiver_;
+    Thread* next = receiver_ != nullptr ? receiver_ : more_receivers_.front();
+    if (next == nullptr) return nullptr;
+    if (next->process->alive()) return next;
     // Its process is going: what comes waits for the successor.
-    receiver_->abort_wait(*receiver_->cpu, Status::cancelled);
+    next->abort_wait(cpu, Status::cancelled);
   }
 }
 
-void Port::caller_left(Thread& thread) {
+// Nobody waits here but perhaps one receiver, and nothing is to be received.
+bool Port::is_quiet() const { return backlog_ == 0 && more_receivers_.empty(); }
+
+// The servers that are not of the new home are none of the port's any more.
+void Port::change_home(Cpu& to) {
+  Thread* next = nullptr;
+  for (Thread* t = servers_.front(); t != nullptr; t = next) {
+    next = servers_.next(*t);
+    if (t != receiver_) dismiss(*t);
+  }
+  if (bound_ != nullptr) bound_->set_home(to);
+  set_home(to);
+}
+
+bool Port::follow_receiver(Cpu& to) {
+  if (!is_quiet() || receiver_ != nullptr || !servers_.empty() || (bound_ != nullptr && !bound_->is_quiet()))
+    return false;
+  change_home(to);
+  return true;
+}
+
+bool Port::follow_caller(Cpu& cpu, Thread& client) {
+  Cpu& to = *client.run_on;
+  Thread* server = receiver_;
+  if (server == nullptr || !is_quiet() || servers_.front() != server || servers_.back() != server ||
+      (bound_ != nullptr && bound_->has_waiters()))
+    return false;
+  if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to) || server->reservation) return false;
+  change_home(to);
+  server->change_home(cpu, to);
+  server->run_at(to);
+  return true;
+}
+
+void Port::caller_left(Cpu& cpu, Thread& thread) {
   if (!thread.caller_hook.linked()) return;
   callers_.erase(thread);
   --backlog_;
-  thread.stop_lending();
-  refresh_servers(*thread.cpu);
+  thread.stop_lending(cpu);
+  refresh_servers(cpu);
 }
 
 void Port::set_signal_pending(bool pending) {
@@ -249,7 +296,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   TRY(check_descriptor(d));
   if (d.words() > kRegisterWords) return Status::too_big;
   if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
-  if (Thread* server = receiver()) {
+  if (Thread* server = receiver(cpu)) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
     server->end_wait_with_message(cpu);
     return {};
@@ -271,6 +318,10 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
 Result<void> Port::bind(Cpu& cpu, Notification* notification) {
   if (notification != nullptr && notification->port() != nullptr && notification->port() != this) return Status::busy;
   if (bound_ == notification) return {};
+  if (notification != nullptr && notification->home() != home()) {
+    if (!follow_receiver(*notification->home())) return Status::busy;
+    return Status::restart;
+  }
   if (bound_ != nullptr) {
     bound_->set_port(nullptr);
     set_signal_pending(false);
@@ -286,7 +337,7 @@ Result<void> Port::bind(Cpu& cpu, Notification* notification) {
 }
 
 bool Port::deliver_signal(Cpu& cpu, u64 bits) {
-  Thread* server = receiver();
+  Thread* server = receiver(cpu);
   if (server == nullptr) return false;
   deliver_words(*server, &bits, 1, 0, MessageKind::signal);
   server->end_wait_with_message(cpu);
@@ -298,13 +349,18 @@ void Port::on_handle_added(Rights added) {
 }
 
 void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
-  if ((dropped & rights::port::receive) == 0 || receive_handles_.fetch_sub(1, kAcqRel) != 1) return;
+  if ((dropped & rights::port::receive) != 0 && receive_handles_.fetch_sub(1, kAcqRel) == 1) post(cpu, kOwnEvent);
+}
+
+// The last right to receive went.
+void Port::on_event(Cpu& cpu) {
+  if (has_receiver_right()) return;  // another has come
   while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
   while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
-  while (Thread* server = receiver()) server->abort_wait(cpu, Status::revoked);
+  while (Thread* server = receiver(cpu)) server->abort_wait(cpu, Status::revoked);
 }
 
 void Port::wake_revoked(Cpu& cpu) {
@@ -314,14 +370,13 @@ void Port::wake_revoked(Cpu& cpu) {
     next = callers_.next(*t);
     if (is_revoked(*t)) t->abort_wait(cpu, Status::revoked);
   }
-  // Whoever moves up was looked at already.
-  if (receiver() != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
+  if (receiver_ != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
 }
 
 Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
   if (client.phase.fault) {
     bool resume = FaultAnswer(sender.word(0)) == FaultAnswer::resume && Descriptor{sender.state.rax}.words() > 0;
-    client.leave_callee();
+    client.leave_callee(cpu);
     if (resume) {
       client.end_wait_with_message(cpu);
     } else {
@@ -330,15 +385,16 @@ Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
     return {};
   }
   TRY(transfer_message(cpu, sender, client, 0, MessageKind::call));
-  client.leave_callee();
+  client.leave_callee(cpu);
   client.end_wait_with_message(cpu);
   return {};
 }
 
 Result<bool> Port::reply_and_wait(Cpu& cpu, Thread& server, CapIndex through) {
   Thread* client = server.caller;
-  if (client == nullptr || backlog_ != 0 || receiver_ != nullptr || server.flags != 0 || client->flags != 0 ||
-      client->context != cpu.context || client->cpu != &cpu) {
+  if (client == nullptr || backlog_ != 0 || receiver_ != nullptr ||
+      (server.flags.load(kRelaxed) | client->flags.load(kRelaxed)) != 0 || client->context != cpu.context ||
+      client->run_on != &cpu || server.run_on != &cpu) {
     return false;
   }
   TRY(transfer_message(cpu, server, *client, 0, MessageKind::call));
@@ -347,7 +403,7 @@ Result<bool> Port::reply_and_wait(Cpu& cpu, Thread& server, CapIndex through) {
   server.context = &server.own_context;
   enlist(server, through);
   server.begin_wait(cpu, WaitKind::receive, this, through, kForever);
-  add_receiver(server);
+  add_receiver(cpu, server);
   client->end_wait_with_handoff(cpu);
   return true;
 }

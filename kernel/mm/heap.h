@@ -79,7 +79,9 @@ Result<T*> make(Cpu& cpu, ResourceGroup& group, A&&... arguments) {
     if constexpr (kIsObject) KernelHeap::uncharge_object(group);
     return memory.status();
   }
-  return new (*memory) T(std::forward<A>(arguments)...);
+  T* object = new (*memory) T(std::forward<A>(arguments)...);
+  if constexpr (kIsObject) object->set_home(cpu);
+  return object;
 }
 
 template <class T>

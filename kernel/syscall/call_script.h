@@ -98,7 +98,7 @@ class CallScript {
       CapSlot* slot = nullptr;
       while ((slot = p.caps.next(&cursor)) != nullptr && CapSlot::kind(slot->load()) != ObjectKind::memory) ++cursor;
       MUST(p.space()->map(k.cpu(), {.memory = *shared,
-                                    .parent = slot->node,
+                                    .parent = slot->node(),
                                     .pages = 200,
                                     .prot = Protection::read_write,
                                     .max = Protection::read_write,
@@ -106,7 +106,7 @@ class CallScript {
                                     .fixed = true}));
       MUST(p.space()->populate(k.cpu(), VirtAddr(kShared), 4 * kPageSize));
     }
-    processes[2]->set_handler(handler, 77);
+    processes[2]->set_handler(k.cpu(), handler, 77);
   }
 
   u8 byte() { return at_ < bytes_.size() ? bytes_[at_++] : 0; }
@@ -120,10 +120,9 @@ class CallScript {
     Machine& m = k_->machine();
     for (Process* p = m.next_process(k_->cpu(), 0); p != nullptr; p = m.next_process(k_->cpu(), p->id())) {
       if (!p->alive()) continue;
-      for (Thread* t = p->next_thread(k_->cpu(), nullptr); t != nullptr && count < 32;
-           t = p->next_thread(k_->cpu(), t)) {
-        if (TestKernel::runnable(*t)) found[count++] = t;
-      }
+      p->for_each_thread(k_->cpu(), ~u32{0}, [&](Thread& t) {
+        if (count < 32 && TestKernel::runnable(t)) found[count++] = &t;
+      });
     }
     return count == 0 ? nullptr : found[b % count];
   }
@@ -140,7 +139,7 @@ class CallScript {
     for (u32 cursor = 0; cursor < 256; ++cursor) {
       CapSlot* slot = p.caps.next(&cursor);
       if (slot == nullptr || cursor >= 256) break;
-      const CapIndex index = p.caps.index_of(cursor, *slot);
+      const CapIndex index = slot->index();
       if (n < 64) any[n++] = index;
       if (fits < 64 && CapSlot::kind(slot->load()) == kind) fitting[fits++] = index;
     }

@@ -49,7 +49,7 @@ Result<GroupInfoResult> group_info(CallContext&, ResourceGroup& group) {
 
 Result<void> group_set_cpu(CallContext& c, ResourceGroup& group, u64 budget_ns, u64 period_ns, u64 weight) {
   if (group.parent() == nullptr || weight == 0 || weight > FairQueue::kMaxWeight) return Status::invalid_argument;
-  TRY(check_budget(budget_ns, period_ns, period_ns * c.machine().cpu_count));
+  TRY(check_budget(budget_ns, period_ns, period_ns * c.machine().cpu_count.load(kRelaxed)));
   group.set_cpu(c.cpu, budget_ns, period_ns, u32(weight));
   return {};
 }
@@ -99,10 +99,7 @@ Result<void> group_kill(CallContext& c, ResourceGroup& group, u64 status) {
     if (group.contains(c.group())) c.process().kill(c.cpu, status);
     return {};
   }
-  if ((c.thread.flags & Thread::kCancel) != 0) {
-    c.thread.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (c.thread.take_cancel()) return Status::cancelled;
   c.set_word(1, after == ~u64{0} ? 0 : after);
   c.set_word(2, after == ~u64{0} ? 0 : left);
   return Status::restart;

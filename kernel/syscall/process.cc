@@ -16,13 +16,8 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
-  c.cpu.bring_accounts_up_to_date();
   u64 tsc = process.consumed();
-  u32 looked = 0;
-  for (Thread* t = process.next_thread(c.cpu, nullptr); t != nullptr && looked < 256; ++looked) {
-    tsc += t->own_context.consumed;
-    t = process.next_thread(c.cpu, t);
-  }
+  process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed + t.uncharged(c.cpu); });
   return c.machine().clock.to_ns(tsc);
 }
 
@@ -86,7 +81,7 @@ Result<ProcessCreateResult> process_create(CallContext& c, ResourceGroup& group,
 
 Result<ProcessInfoResult> process_info(CallContext& c, Process& process) {
   return ProcessInfoResult{process.id(),          u64(process.state()), process.thread_count(), consumed_ns(c, process),
-                           memory_pages(process), process.caps.used(),  process.exit_status(),  process.faults};
+                           memory_pages(process), process.caps.used(),  process.exit_status(),  process.faults()};
 }
 
 Result<void> process_kill(CallContext& c, Process& process, u64 status) {
@@ -96,12 +91,9 @@ Result<void> process_kill(CallContext& c, Process& process, u64 status) {
 
 Result<u64> process_wait(CallContext& c, Process& process, Deadline deadline) {
   if (process.state() == ProcessState::dead) return process.exit_status();
-  if ((c.thread.flags & Thread::kCancel) != 0) {
-    c.thread.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (c.thread.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
-  process.wait_exit(c.cpu, c.thread, c.capability(), deadline);
+  if (!process.wait_exit(c.cpu, c.thread, c.capability(), deadline)) return process.exit_status();
   return u64{0};
 }
 
@@ -114,7 +106,7 @@ Result<void> process_watch(CallContext& c, Process& process, Notification& notif
 
 Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
   u64 badge = port == nullptr ? 0 : c.slot(CapIndex(c.word(0))).scope;
-  process.set_handler(port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
+  process.set_handler(c.cpu, port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
   return {};
 }
 
@@ -145,16 +137,23 @@ Result<ThreadListResult> thread_list(CallContext& c, KernelControl&, u64 number,
   Process* process = number == 0 ? nullptr : c.machine().next_process(c.cpu, number - 1);
   if (process == nullptr || process->id() != number) return Status::not_found;
   // Threads are listed in the order in which they were made, so that of their numbers.
-  Thread* t = process->next_thread(c.cpu, nullptr);
-  while (t != nullptr && t->id() <= after) t = process->next_thread(c.cpu, t);
+  Thread* t = nullptr;
+  process->for_each_thread(c.cpu, ~u32{0}, [&](Thread& each) {
+    if (t == nullptr && each.id() > after) t = &each;
+  });
   if (t == nullptr) return Status::not_found;
   u64 name[2];
   static_assert(sizeof(name) == sizeof(GroupName));
   memcpy(name, process->group().name().text, sizeof(name));
   const u64 state = t->phase.status == ThreadStatus::running ? 6 : state_number(*t);
-  return ThreadListResult{t->id(),          state,       t->context->level | u64{t->own_context.base_level} << 32,
-                          t->consumed_ns(), t->switches, process->group().id(),
-                          name[0],          name[1]};
+  return ThreadListResult{t->id(),
+                          state,
+                          t->context->level | u64{t->own_context.base_level} << 32,
+                          t->consumed_ns(c.cpu),
+                          t->switches,
+                          process->group().id(),
+                          name[0],
+                          name[1]};
 }
 
 Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 level) {
@@ -163,7 +162,7 @@ Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 l
   auto thread = TRY(Thread::create(c.cpu, process, u32(level)));
   Result<CapIndex> index = c.publish(thread);
   if (!index.has_value()) {
-    thread->kill(c.cpu);
+    (void)thread->kill(c.cpu);
     return index.status();
   }
   return ThreadCreateResult{*index, thread->message_page_user.value, thread->id()};
@@ -178,7 +177,7 @@ Result<void> thread_start(CallContext& c, Thread& thread, VirtAddr entry, VirtAd
 }
 
 Result<void> thread_exit(CallContext& c) {
-  c.thread.kill(c.cpu);
+  (void)c.thread.kill(c.cpu);
   return {};
 }
 
@@ -206,9 +205,16 @@ Result<void> thread_set_level(CallContext& c, Thread& thread, u64 level) {
   return {};
 }
 
+Result<void> thread_set_affinity(CallContext& c, Thread& thread, u64 cpus) { return set_affinity(c.cpu, thread, cpus); }
+
 Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* context) {
   if (context != nullptr) {
     if (context->level() > thread.process->top_level) return Status::invalid_argument;
+    if (thread.run_on != context->home()) {  // its CPU becomes the thread's
+      if (thread.caller != nullptr || thread.callee != nullptr) return Status::bad_state;
+      TRY(set_affinity(c.cpu, thread, u64{1} << context->home()->index % 64));
+      return Status::restart;
+    }
     return context->bind(c.cpu, thread);
   }
   if (thread.phase.status == ThreadStatus::dead) return Status::bad_state;
@@ -217,8 +223,8 @@ Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* con
 }
 
 Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
-  c.cpu.bring_accounts_up_to_date();  // of the running thread, too, all time counts
-  return ThreadInfoResult{t.id(), state_number(t), t.own_context.base_level, t.consumed_ns(), t.switches};
+  return ThreadInfoResult{t.id(),     state_number(t), t.own_context.base_level, t.consumed_ns(c.cpu),
+                          t.switches, t.run_on->index};
 }
 
 Result<u64> thread_registers(CallContext& c, Thread& t) {
