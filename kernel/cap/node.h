@@ -14,6 +14,8 @@ namespace keel {
 
 enum class NodeKind : u8 { unlinked, slot, region, dma, message, tombstone };
 
+struct CapSlot;
+
 struct CapNode {
   static constexpr u32 kMaxDepth = 32;
 
@@ -22,8 +24,8 @@ struct CapNode {
   CapNode* first_child = nullptr;
   CapNode* next_sibling = nullptr;
   CapNode* previous_sibling = nullptr;
-  void* holder = nullptr;  // CapSpace, Region, DmaMapping or Message, by kind
-  u64 slot = 0;            // slot nodes: the capability's index in the holder
+  void* holder = nullptr;   // CapSpace, Region, DmaMapping or Message, by kind
+  CapSlot* slot = nullptr;  // slot nodes: where the holder has the capability
   NodeKind kind = NodeKind::unlinked;
   u8 depth = 0;
   bool dying = false;  // the root of a revocation in progress

@@ -14,7 +14,7 @@ namespace keel {
 // null, under object.tree_lock(). On success child.kind == kind and the node holds a reference to the object.
 // Errors: revoked (an ancestor is dying, or the parent is unlinked), too_deep.
 Result<void> link_child(Cpu& cpu, KObject& object, CapNode* parent, CapNode& child, NodeKind kind);
-Result<void> link_child_locked(KObject& object, CapNode* parent, CapNode& child, NodeKind kind)
+inline Result<void> link_child_locked(KObject& object, CapNode* parent, CapNode& child, NodeKind kind)
     REQUIRES(object.tree_lock());
 
 // Makes `added` a sibling of `existing`, a node of the same kind under the same parent: half of a region that is split.
@@ -46,5 +46,38 @@ struct Origin {
   u64 from_process = 0;
 };
 Origin origin_of(Cpu& cpu, CapNode& node);
+
+// --- In line: deriving is nearly as frequent as calling.
+
+inline void attach(CapNode& parent, CapNode& child) {
+  child.parent = &parent;
+  child.previous_sibling = nullptr;
+  child.next_sibling = parent.first_child;
+  if (parent.first_child != nullptr) parent.first_child->previous_sibling = &child;
+  parent.first_child = &child;
+}
+inline bool has_dying_ancestor(const CapNode* node) {
+  for (; node != nullptr; node = node->parent) {
+    if (node->dying) return true;
+  }
+  return false;
+}
+
+[[gnu::always_inline]] inline Result<void> link_child_locked(KObject& object, CapNode* parent, CapNode& child,
+                                                             NodeKind kind) {
+  child.depth = 0;
+  if (parent != nullptr) {
+    if (!parent->linked()) return Status::revoked;
+    if (object.revoking() > 0 && has_dying_ancestor(parent)) [[unlikely]]
+      return Status::revoked;
+    if (parent->depth + 1u > CapNode::kMaxDepth) return Status::too_deep;
+    child.depth = u8(parent->depth + 1);
+    attach(*parent, child);
+  }
+  child.object = &object;
+  child.kind = kind;
+  object.add_ref();
+  return {};
+}
 
 }  // namespace keel

@@ -31,6 +31,7 @@ class Cpu {
   arch::CpuState arch;
 
   Thread* current = nullptr;             // runs in user mode, or made the entry; null when idle
+  TraceRing trace;                       // what it did last
   SchedulingContext* context = nullptr;  // pays for the current thread; null when idle
   Atomic<AddressSpace*> space{nullptr};  // whose page tables are loaded; published before they are
   Thread* loaded = nullptr;              // whose FS base and vector state are in the registers
@@ -54,7 +55,6 @@ class Cpu {
   TlbRequests tlb;
   Thief thief{*this};
   Magazines magazines;
-  TraceRing trace;
 
 #ifdef KEEL_LOCK_CHECKER
   u32 held_count = 0;

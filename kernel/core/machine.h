@@ -75,8 +75,9 @@ class Machine {
   u32 thread_count() const { return thread_count_.load(kRelaxed); }
   void count_thread(i32 change) { thread_count_.fetch_add(u32(change), kRelaxed); }
 
-  u64 boot_tsc = 0;        // at the kernel's first instruction
-  u64 first_user_tsc = 0;  // when the first user thread was started
+  bool trace_calls = true;  // whether calls on the fast paths are recorded; before the processors are set up
+  u64 boot_tsc = 0;         // at the kernel's first instruction
+  u64 first_user_tsc = 0;   // when the first user thread was started
   TimePage* time_page = nullptr;
   PhysAddr time_page_address;
   std::span<const std::byte> symbols;  // BootSymbols of the boot image, for panics; as untrusted as it came
@@ -91,7 +92,7 @@ class Machine {
   InterruptControl interrupt_control_;
   IoPorts io_ports_;
   KernelControl kernel_control_;
-  CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
+  alignas(2 * sizeof(CapSlot)) CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
 
   SpinLock lock_{LockRank::process_list, "processes"};
   IntrusiveTree<Process, &Process::list_hook, Process::ById> processes_ GUARDED_BY(lock_);

@@ -38,28 +38,10 @@ Result<RefPtr<ResourceGroup>> ResourceGroup::create(Cpu& cpu, ResourceGroup& par
   return RefPtr<ResourceGroup>::adopt(*made);
 }
 
-Result<void> ResourceGroup::charge(Resource resource, u64 amount) {
-  for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
-    Counter& c = g->counters_[usize(resource)];
-    const u64 limit = c.limit.load(kRelaxed);
-    u64 usage = c.usage.load(kRelaxed);
-    do {
-      u64 sum = 0;
-      if (!checked_add(usage, amount, &sum) || sum > limit) {
-        for (ResourceGroup* undo = this; undo != g; undo = undo->parent_.get()) {
-          undo->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed);
-        }
-        return Status::quota_exceeded;
-      }
-    } while (!c.usage.compare_exchange(&usage, usage + amount, kRelaxed));
-    const u64 threshold = g->pressure_pages_.load(kRelaxed);
-    if (resource == Resource::frames && usage <= threshold && usage + amount > threshold &&
-        !g->pressure_.queued.exchange(true, kRelaxed)) {
-      g->add_ref();  // the work's
-      machine_.orphans.add(g->pressure_);
-    }
-  }
-  return Status::ok;
+void ResourceGroup::note_pressure() {
+  if (pressure_.queued.exchange(true, kRelaxed)) return;
+  add_ref();  // the work's
+  machine_.orphans.add(pressure_);
 }
 
 bool ResourceGroup::Pressure::step(Cpu& cpu) {
@@ -76,9 +58,10 @@ bool ResourceGroup::Pressure::step(Cpu& cpu) {
   return true;
 }
 
-void ResourceGroup::uncharge(Resource resource, u64 amount) {
-  for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
-    if (g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed) < amount) __builtin_trap();
+Status ResourceGroup::take_back(Resource resource, u64 amount, ResourceGroup* last) {
+  for (ResourceGroup* g = this;; g = g->parent_.get()) {
+    g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed);
+    if (g == last) return Status::quota_exceeded;
   }
 }
 

@@ -1,9 +1,10 @@
 // ResourceGroup: who pays. A tree of limits on memory, kernel objects and CPU time; every allocation names the group it
 // is charged to, and a charge counts against all its ancestors. Its share of each CPU is a FairQueue (scheduler.h).
 //
-// Invariants   I1 no charge takes usage(r) above limit(r), in the group or in any of its ancestors; only a limit that
-// is
-//                 lowered below the usage leaves it there, until enough was given back.
+// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. A
+// limit
+//                 that is lowered below the usage leaves it there, until enough was given back; a charge that fails
+//                 does so for the moment until it has taken itself back.
 // Locks        none for charging: counters are atomics, and a charge that fails half way up is taken back. lock_ (rank
 //              object) guards whom to tell of pressure. A FairQueue belongs to its CPU.
 // Lifetime     a child holds a reference to its parent, whatever is charged holds one to the group. The notifications
@@ -45,8 +46,25 @@ class ResourceGroup final : public KObject {
   static Result<RefPtr<ResourceGroup>> create(Cpu& cpu, ResourceGroup& parent, const GroupName& name = {});
 
   // Errors: quota_exceeded (nothing is charged then).
-  Result<void> charge(Resource resource, u64 amount);
-  void uncharge(Resource resource, u64 amount);
+  Result<void> charge(Resource resource, u64 amount) {
+    for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
+      Counter& c = g->counters_[usize(resource)];
+      const u64 sum = c.usage.fetch_add(amount, kRelaxed) + amount;
+      if (sum < amount || sum > c.limit.load(kRelaxed)) [[unlikely]]
+        return take_back(resource, amount, g);
+      if (resource == Resource::frames) {
+        const u64 threshold = g->pressure_pages_.load(kRelaxed);
+        if (sum > threshold && sum - amount <= threshold) [[unlikely]]
+          g->note_pressure();
+      }
+    }
+    return {};
+  }
+  void uncharge(Resource resource, u64 amount) {
+    for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
+      if (g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed) < amount) __builtin_trap();
+    }
+  }
   u64 usage(Resource resource) const { return counters_[usize(resource)].usage.load(kRelaxed); }
   u64 limit(Resource resource) const { return counters_[usize(resource)].limit.load(kRelaxed); }
   // Lowering a limit below the usage is allowed: it stops further charges.
@@ -94,6 +112,10 @@ class ResourceGroup final : public KObject {
   Cpu* release_place(Cpu& cpu) override;
   bool release_step(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
+  // A charge has gone over the threshold: somebody will be told.
+  void note_pressure();
+  // A charge has gone over the limit of `last`: undoes it up to there.
+  Status take_back(Resource resource, u64 amount, ResourceGroup* last);
 
   struct Counter {
     Atomic<u64> usage{0};

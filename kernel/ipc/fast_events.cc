@@ -3,6 +3,7 @@
 // Common to all: what is checked comes first and leaves to the slow path; then the words of the caller are dead, for
 // the call ends with none of its own, and every register is free.
 #include "kernel/core/fast_scheduling.h"
+#include "kernel/core/process.h"
 #include "kernel/ipc/fast_detail.h"
 #include "kernel/object/interrupt.h"
 #include "kernel/object/notification.h"
@@ -164,8 +165,8 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
   [[clang::musttail]] return run_next(KEEL_FAST_ARGUMENTS);
 }
 
-// The current thread's registers are in its state, its vector state is not. target = the vector.
-KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
+template <bool Traced>
+KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
   Interrupt* interrupt = cpu->machine.interrupts.at(u32(target));
   if (interrupt == nullptr || interrupt->plain_target() == nullptr) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
@@ -179,6 +180,10 @@ KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }
+  if constexpr (Traced) {
+    cpu->trace.add(
+        {arch::fast_clock(*cpu), TraceEvent::interrupt, u8(target), 0, u32(from->id()), 0, from->process->id()});
+  }
   arch::acknowledge_interrupt();
   w0 = interrupt->count_plain();
   thread->wait_queue.unlink();
@@ -189,6 +194,13 @@ KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
   w1 = w2 = w3 = w4 = w5 = w6 = w7 = target = 0;
   status = u64(Status::ok);
   [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
+}
+
+KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
+  [[clang::musttail]] return interrupt_path<false>(KEEL_FAST_ARGUMENTS);
+}
+KEEL_FAST void traced_interrupt(KEEL_FAST_PARAMETERS) {
+  [[clang::musttail]] return interrupt_path<true>(KEEL_FAST_ARGUMENTS);
 }
 
 }  // namespace keel

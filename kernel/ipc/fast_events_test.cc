@@ -328,6 +328,21 @@ TEST_P(InterruptTest, AnInterruptRunsItsDriverAndThenWhomItInterrupted) {
   EXPECT_EQ(k.cpu().loaded, &a);
 }
 
+TEST_P(InterruptTest, AnInterruptIsRecorded) {
+  k.traced = true;
+  interrupt = make(Trigger::edge);
+  EXPECT_TRUE(wait(high).waits);
+  run(a);
+  k.cpu().arch.clock += 123;
+  k.interrupt(interrupt->vector());
+  const TraceRecord& r = k.cpu().trace.at(slow_entries);
+  EXPECT_EQ(r.event, TraceEvent::interrupt);
+  EXPECT_EQ(r.code, interrupt->vector());
+  EXPECT_EQ(r.thread, a.id());
+  EXPECT_EQ(r.process, a.process->id());
+  EXPECT_EQ(r.tsc, k.cpu().arch.clock);
+}
+
 TEST_P(InterruptTest, AnInterruptForAnEqualLetsTheRunningThreadGoOn) {
   interrupt = make(Trigger::edge);
   high.suspend(k.cpu());

@@ -111,6 +111,7 @@ class Port final : public KObject {
   Port(ResourceGroup& group, Queued* queue, u32 capacity)
       : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
     for (u32 i = 0; i < capacity; ++i) order_[i] = u8(i);
+    count_rights();
   }
   void destroy(Cpu& cpu) override;
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);

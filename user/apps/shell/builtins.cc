@@ -342,7 +342,7 @@ Result<u64> read_trace(u64 cpu, u64* cursor, std::vector<Traced>* into) {
 }
 
 std::string_view trace_event_name(TraceEvent event) {
-  constexpr std::string_view kNames[] = {"none", "call", "run", "fault", "interrupt", "kill"};
+  constexpr std::string_view kNames[] = {"none", "call", "run", "fault", "interrupt", "kill", "enter"};
   const usize i = static_cast<usize>(event);
   return i < std::size(kNames) ? kNames[i] : "?";
 }
@@ -381,6 +381,9 @@ u64 trace(Shell& shell, Words words) {
       const bool waits = r.status == r.code && r.code > kLastPlainCall;
       out.print("{} {} {:#x}\n", name == nullptr ? "unknown" : name,
                 waits ? "waits" : status_name(static_cast<Status>(r.status)), r.data);
+    } else if (r.event == TraceEvent::enter) {
+      const char* name = call_name(r.code);
+      out.print("{} {:#x}\n", name == nullptr ? "unknown" : name, r.data);
     } else {
       out.print("{} {:#x}\n", r.code, r.data);
     }
