@@ -153,8 +153,10 @@ void Port::enlist(Thread& server, CapIndex through) {
 void Port::dismiss(Thread& server) {
   servers_.remove(server);
   server.serves = nullptr;
-  server.wait.object = this;  // if it waits here, it goes on doing so
-  server.wait.capability = server.receive_capability;
+  if (server.waits_for(WaitKind::receive)) {  // it goes on waiting here
+    server.wait.object = this;
+    server.wait.capability = server.receive_capability;
+  }
   server.receive_capability = kNoCapability;
 }
 
