@@ -80,6 +80,8 @@ class CapSpace {
   // The first live slot at or after `cursor` (a slot number); null when none is left. Looks at up to 512 slots and says
   // in *cursor how far it came.
   CapSlot* next(u32* cursor) const;
+  // The slot that an index names, live or not.
+  CapSlot& slot(CapIndex index) const { return slot_at(u32(index.value)); }
   CapIndex index_of(u32 number, const CapSlot& slot) const {
     return CapIndex(u64{CapSlot::generation(slot.load())} << 32 | u64{number} << kNumberShift);
   }

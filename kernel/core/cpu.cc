@@ -6,6 +6,17 @@
 
 namespace keel {
 
+void Cpu::send(Cpu& to, Work& item) {
+  if (&to == this) {
+    work.push_mail(item);
+  } else if (to.work.post(item)) {
+    arch::interrupt_cpu(*this, to);
+  }
+}
+
+void Cpu::go_idle() { machine.busy.remove(index); }
+void Cpu::leave_idle() { machine.busy.add(index); }
+
 u64 Cpu::now_tsc() { return arch::read_clock(*this); }
 u64 Cpu::now_ns() { return machine.clock.ns_at(now_tsc()); }
 

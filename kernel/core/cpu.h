@@ -5,11 +5,15 @@
 #include <arch/cpu.h>
 
 #include "base/types.h"
+#include "kernel/cap/node.h"
+#include "kernel/core/cpu_set.h"
+#include "kernel/core/grace.h"
 #include "kernel/core/lock.h"
 #include "kernel/core/scheduler.h"
 #include "kernel/core/timer_queue.h"
 #include "kernel/core/work.h"
 #include "kernel/mm/magazines.h"
+#include "kernel/mm/tlb_batch.h"
 #include "kernel/trace/trace.h"
 
 namespace keel {
@@ -17,8 +21,6 @@ namespace keel {
 class AddressSpace;
 class Machine;
 class Thread;
-
-inline constexpr u32 kMaxCpus = 64;
 
 class Cpu {
  public:
@@ -29,7 +31,7 @@ class Cpu {
 
   Thread* current = nullptr;             // runs in user mode, or made the entry; null when idle
   SchedulingContext* context = nullptr;  // pays for the current thread; null when idle
-  AddressSpace* space = nullptr;         // whose page tables are loaded; published before they are
+  Atomic<AddressSpace*> space{nullptr};  // whose page tables are loaded; published before they are
   Thread* loaded = nullptr;              // whose FS base and vector state are in the registers
   bool reschedule = false;               // something that should run before `current` became ready
   bool timer_stale = true;               // the hardware timer may not fit the timer queue and the quantum any more
@@ -42,6 +44,9 @@ class Cpu {
   Scheduler scheduler;
   TimerQueue timers;
   WorkQueue work;
+  Grace grace;
+  RetiredNodes nodes;
+  TlbRequests tlb;
   Magazines magazines;
   TraceRing trace;
 
@@ -49,6 +54,13 @@ class Cpu {
   u32 held_count = 0;
   SpinLock* held[16] = {};
 #endif
+
+  // Makes `item` arrive at `to`, which may be this CPU.
+  void send(Cpu& to, Work& item);
+  // A CPU without a thread to run is idle: it may be asleep, and reads nothing of what others may free. Back at work it
+  // says so before it reads anything.
+  void go_idle();
+  void leave_idle();
 
   u64 now_tsc();
   u64 now_ns();

@@ -23,9 +23,14 @@ void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data =
 constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
 
-// The fast paths switch threads without a word about cpu.loaded: on entry it is the current thread, if there is one.
+// The start of every entry. The fast paths switch threads without a word about cpu.loaded: it is the current thread, if
+// there is one.
 Thread* note_loaded(Cpu& cpu) {
-  if (cpu.current != nullptr) cpu.loaded = cpu.current;
+  if (cpu.current != nullptr) {
+    cpu.loaded = cpu.current;
+  } else {
+    cpu.leave_idle();
+  }
   return cpu.current;
 }
 
@@ -33,7 +38,7 @@ Thread* note_loaded(Cpu& cpu) {
 bool may_run_on(Cpu& cpu) {
   Thread* t = cpu.current;
   if (t == nullptr || t->phase.status != ThreadStatus::running) return false;
-  if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) return false;
+  if (t->has_flags(Thread::kSuspend | Thread::kExiting) || !t->process->alive() || t->run_on != &cpu) return false;
   return !cpu.reschedule;
 }
 
@@ -41,7 +46,11 @@ bool may_run_on(Cpu& cpu) {
 void put_back(Cpu& cpu, u64 now) {
   Thread* t = cpu.current;
   if (t == nullptr || t->phase.status != ThreadStatus::running) return;
-  if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) {
+  if (t->run_on != &cpu) {  // it was told to run elsewhere
+    t->depart(cpu, *t->run_on, Thread::Travel::ready);
+    return;
+  }
+  if (t->has_flags(Thread::kSuspend | Thread::kExiting) || !t->process->alive()) {
     t->phase = {ThreadStatus::waiting, WaitKind::stopped};
     return;
   }
@@ -64,7 +73,7 @@ Thread* pick(Cpu& cpu) {
 
 void set_timer(Cpu& cpu) {
   cpu.timer_stale = false;
-  u64 next = cpu.timers.earliest(cpu).value;
+  u64 next = cpu.timers.earliest().value;
   bool contended = cpu.context != nullptr && cpu.scheduler.top_level() >= i32(cpu.context->level);
   if (contended && cpu.quantum_end_ns < next) next = cpu.quantum_end_ns;
   if (next == cpu.timer_set_ns) return;
@@ -72,9 +81,22 @@ void set_timer(Cpu& cpu) {
   arch::set_timer(cpu, next);
 }
 
+// What others have asked of this CPU and it has not heard yet.
+bool is_wanted(const Cpu& cpu) {
+  return cpu.work.has_mail() || cpu.grace.wants_quiesce() || !cpu.tlb.askers.empty() || !cpu.machine.orphans.empty();
+}
+
+// Deals with everybody else: nothing borrowed is held here. True when there is more to do.
+bool serve_others(Cpu& cpu) {
+  if (!cpu.machine.orphans.empty()) cpu.machine.orphans.adopt(cpu);
+  if (!cpu.tlb.askers.empty()) cpu.tlb.answer(cpu);
+  if (cpu.grace.wants_quiesce()) cpu.grace.quiesce(cpu);
+  return !cpu.work.empty() && !cpu.work.run(cpu, kWorkSteps);
+}
+
 // The end of every entry: finishes some work, decides who runs, and makes the CPU fit for it.
 Thread* leave_kernel(Cpu& cpu) {
-  bool work_left = !cpu.work.empty() && !cpu.work.run(cpu, kWorkSteps);
+  bool work_left = serve_others(cpu);
   Thread* next = cpu.current;
   if (!may_run_on(cpu)) {
     u64 now = cpu.now_ns();
@@ -97,6 +119,10 @@ Thread* leave_kernel(Cpu& cpu) {
   if (cpu.timer_stale) set_timer(cpu);
   // Nothing to run: zeroes a page ahead of demand, one at a time.
   if (next == nullptr && !work_left) work_left = cpu.machine.frames.zero_ahead(cpu);
+  if (next == nullptr && !work_left) {
+    cpu.go_idle();
+    work_left = is_wanted(cpu);  // whoever came before that has sent an interrupt, or finds us idle
+  }
   if (work_left) arch::interrupt_self(cpu);
   if (next != nullptr && cpu.loaded != next) arch::load_thread(cpu, *next);
   return next;
@@ -116,18 +142,24 @@ const char* describe(const FaultRecord& fault) {
   return (fault.detail & 2) != 0 ? "bad write" : "bad read";
 }
 
+void deliver_fault(Cpu& cpu, Thread& t) {
+  const auto handler = t.process->handler(cpu);
+  if (!handler.port || !handler.port->has_receiver_right()) {
+    report_crash(cpu, t, describe(t.fault));
+    t.process->kill(cpu, kFaultStatus | u64(t.fault.kind));
+  } else if (handler.port->home() != &cpu) {
+    t.depart(cpu, *handler.port->home(), Thread::Travel::fault);
+  } else {
+    handler.port->deliver_fault(cpu, t, handler.badge);
+  }
+}
+
 Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
   Thread& t = *cpu.current;
   t.fault = {kind, address, detail};
-  ++t.process->faults;
+  t.process->count_fault();
   trace(cpu, TraceEvent::fault, &t, u8(kind), address);
-  Port* handler = t.process->handler();
-  if (handler != nullptr && handler->has_receiver_right()) {
-    handler->deliver_fault(cpu, t, t.process->handler_badge());
-  } else {
-    report_crash(cpu, t, describe(t.fault));
-    t.process->kill(cpu, kFaultStatus | u64(kind));
-  }
+  deliver_fault(cpu, t);
   return leave_kernel(cpu);
 }
 
@@ -141,6 +173,19 @@ Thread* enter_system_call(Cpu& cpu) {
   c.dispatch();
   trace(cpu, TraceEvent::call, &t, number, capability, u16(t.state.rax & 0xff));
   return leave_kernel(cpu);
+}
+
+void visit(Cpu& cpu, Thread& thread) {
+  thread.phase = {ThreadStatus::running};
+  CallContext c(cpu, thread);
+  c.dispatch();
+  if (thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);
+}
+
+void visit_with_fault(Cpu& cpu, Thread& thread) {
+  thread.phase = {ThreadStatus::running};
+  deliver_fault(cpu, thread);
+  if (thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);  // its process is going
 }
 
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail) {

@@ -24,7 +24,8 @@ void KernelControl::wake_revoked(Cpu& cpu) { machine().log.wake_revoked(cpu); }
 
 void Machine::attach(Cpu& cpu) {
   cpus[cpu.index] = &cpu;
-  ++cpu_count;
+  busy.add(cpu.index);
+  cpu_count.fetch_add(1, kRelease);  // pairs with whoever counts, and then looks into `cpus`
 }
 
 void Machine::add_process(Cpu& cpu, Process& process) {

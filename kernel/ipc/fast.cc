@@ -85,7 +85,8 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || thread->flags != 0 || server->flags != 0 || server->cpu != cpu) [[unlikely]] {
+  if (server == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
+      static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Carried) carry(*thread, *server, status);
@@ -123,7 +124,8 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   }
   Thread* server = arch::in_register(cpu->current);
   thread = arch::in_register(server->caller);
-  if (thread == nullptr || thread->flags != 0 || server->flags != 0 || thread->cpu != cpu) [[unlikely]] {
+  if (thread == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
+      thread->run_on != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   CapSlot* slot = slot_of(*server, target);
@@ -131,7 +133,7 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* port = static_cast<Port*>(slot->object);
-  if (port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
+  if (port->home() != cpu || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   cpu = arch::in_register(cpu);  // the server is loaded again rather than kept: there are no registers to keep it in
@@ -150,7 +152,8 @@ KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* notification = static_cast<Notification*>(slot->object);
-  if (status >> Descriptor::kWordsShift != 0 || slot->scope != 0 || !notification->is_quiet()) [[unlikely]] {
+  if (status >> Descriptor::kWordsShift != 0 || slot->scope != 0 || notification->home() != cpu ||
+      !notification->is_quiet()) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   notification->add_quietly(w0);

@@ -28,14 +28,12 @@ void Port::destroy(Cpu& cpu) {
   destroy_object(cpu, group(), this);
 }
 
-// Whether the capability that a waiting thread waits through is gone.
-bool is_revoked(const Thread& t);
-
-// Makes `server` serve `client`, whose message it has just got, on the client's scheduling context.
+// Makes `server` serve `client`, whose message it has just got, on the client's scheduling context if both run here.
 static void join(Cpu& cpu, Thread& client, Thread& server) {
   client.phase.wait = WaitKind::reply;
   client.callee = &server;
   server.caller = &client;
+  if (client.run_on != &cpu || server.run_on != &cpu) return;
   if (cpu.current == &server) {
     server.context = client.context;
     cpu.change_context(server.context);
@@ -69,13 +67,10 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
   Descriptor d{client.state.rax};
   TRY(check_descriptor(d));
   if (!has_receiver_right()) return Status::peer_died;
-  if ((client.flags & Thread::kCancel) != 0) {
-    client.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (client.take_cancel()) return Status::cancelled;
   Deadline deadline = d.has_deadline() ? Deadline(client.message_page->deadline) : kForever;
   if (deadline == kPoll) return Status::timed_out;
-  Thread* server = receiver();
+  Thread* server = receiver(cpu);
   if (server != nullptr) TRY(transfer_message(cpu, client, *server, badge, MessageKind::call));
   client.begin_wait(cpu, WaitKind::send, this, through, deadline);
   if (server == nullptr) {
@@ -92,9 +87,9 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
 void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
   thread.phase.fault = true;
-  thread.flags |= Thread::kFaulted;
+  thread.set_flags(Thread::kFaulted);
   thread.wait.key = badge;
-  Thread* server = receiver();
+  Thread* server = receiver(cpu);
   if (server == nullptr) {
     callers_.push_back(thread);
     ++backlog_;
@@ -138,18 +133,15 @@ Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline 
     if (tries == 16) return Status::restart;
     if (take_caller(cpu, *client, server).has_value()) return {};
   }
-  if ((server.flags & Thread::kCancel) != 0) {
-    server.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (server.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
   server.begin_wait(cpu, WaitKind::receive, this, through, deadline);
-  add_receiver(server);
+  add_receiver(cpu, server);
   return {};
 }
 
-void Port::add_receiver(Thread& thread) {
-  if (receiver_ == nullptr) {
+void Port::add_receiver(Cpu& cpu, Thread& thread) {
+  if (receiver_ == nullptr && thread.run_on == &cpu) {
     receiver_ = &thread;
   } else {
     more_receivers_.push_back(thread);
@@ -160,13 +152,39 @@ void Port::receiver_left(Thread& thread) {
   if (receiver_ == &thread) receiver_ = nullptr;
 }
 
-Thread* Port::receiver() {
+Thread* Port::receiver(Cpu& cpu) {
   for (;;) {
-    if (receiver_ == nullptr) receiver_ = more_receivers_.pop_front();
-    if (receiver_ == nullptr || receiver_->process->alive()) return receiver_;
+    Thread* next = receiver_ != nullptr ? receiver_ : more_receivers_.front();
+    if (next == nullptr) return nullptr;
+    if (next->process->alive()) return next;
     // Its process is going: what comes waits for the successor.
-    receiver_->abort_wait(*receiver_->cpu, Status::cancelled);
+    next->abort_wait(cpu, Status::cancelled);
   }
+}
+
+// Nobody waits here but perhaps one receiver, and nothing is to be received.
+bool Port::is_quiet() const { return backlog_ == 0 && more_receivers_.empty(); }
+
+void Port::change_home(Cpu& to) {
+  if (bound_ != nullptr) bound_->set_home(to);
+  set_home(to);
+}
+
+bool Port::follow_receiver(Cpu& to) {
+  if (!is_quiet() || receiver_ != nullptr || (bound_ != nullptr && !bound_->is_quiet())) return false;
+  change_home(to);
+  return true;
+}
+
+bool Port::follow_caller(Cpu& cpu, Thread& client) {
+  Cpu& to = *client.run_on;
+  Thread* server = receiver_;
+  if (server == nullptr || !is_quiet() || (bound_ != nullptr && bound_->has_waiters())) return false;
+  if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to)) return false;
+  server->change_home(cpu, to);
+  server->assign(to);
+  change_home(to);
+  return true;
 }
 
 void Port::caller_left(Thread& thread) {
@@ -183,7 +201,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   TRY(check_descriptor(d));
   if (d.words() > kRegisterWords) return Status::too_big;
   if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
-  if (Thread* server = receiver()) {
+  if (Thread* server = receiver(cpu)) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
     server->end_wait_with_message(cpu);
     return {};
@@ -201,6 +219,10 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
 Result<void> Port::bind(Cpu& cpu, Notification* notification) {
   if (notification != nullptr && notification->port() != nullptr && notification->port() != this) return Status::busy;
   if (bound_ == notification) return {};
+  if (notification != nullptr && notification->home() != home()) {
+    if (!follow_receiver(*notification->home())) return Status::busy;
+    return Status::restart;
+  }
   if (bound_ != nullptr) {
     bound_->set_port(nullptr);
     set_signal_pending(false);
@@ -216,7 +238,7 @@ Result<void> Port::bind(Cpu& cpu, Notification* notification) {
 }
 
 bool Port::deliver_signal(Cpu& cpu, u64 bits) {
-  Thread* server = receiver();
+  Thread* server = receiver(cpu);
   if (server == nullptr) return false;
   deliver_words(*server, &bits, 1, 0, MessageKind::signal);
   server->end_wait_with_message(cpu);
@@ -228,26 +250,30 @@ void Port::on_handle_added(Rights added) {
 }
 
 void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
-  if ((dropped & rights::port::receive) == 0 || receive_handles_.fetch_sub(1, kAcqRel) != 1) return;
+  if ((dropped & rights::port::receive) != 0 && receive_handles_.fetch_sub(1, kAcqRel) == 1) post(cpu, kOwnEvent);
+}
+
+// The last right to receive went.
+void Port::on_event(Cpu& cpu) {
+  if (has_receiver_right()) return;  // another has come
   while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
   while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
-  while (Thread* server = receiver()) server->abort_wait(cpu, Status::revoked);
+  while (Thread* server = receiver(cpu)) server->abort_wait(cpu, Status::revoked);
 }
 
 void Port::wake_revoked(Cpu& cpu) {
   wake_revoked_waiters(cpu, more_receivers_);
   wake_revoked_waiters(cpu, callers_);
-  // Whoever moves up was looked at already.
-  if (receiver() != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
+  if (receiver_ != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
 }
 
 Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
   if (client.phase.fault) {
     bool resume = FaultAnswer(sender.word(0)) == FaultAnswer::resume && Descriptor{sender.state.rax}.words() > 0;
-    client.leave_callee();
+    client.leave_callee(cpu);
     if (resume) {
       client.end_wait_with_message(cpu);
     } else {
@@ -256,15 +282,16 @@ Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
     return {};
   }
   TRY(transfer_message(cpu, sender, client, 0, MessageKind::call));
-  client.leave_callee();
+  client.leave_callee(cpu);
   client.end_wait_with_message(cpu);
   return {};
 }
 
 Result<bool> Port::reply_and_wait(Cpu& cpu, Thread& server, CapIndex through) {
   Thread* client = server.caller;
-  if (client == nullptr || backlog_ != 0 || receiver_ != nullptr || server.flags != 0 || client->flags != 0 ||
-      client->context != cpu.context || client->cpu != &cpu) {
+  if (client == nullptr || backlog_ != 0 || receiver_ != nullptr ||
+      (server.flags.load(kRelaxed) | client->flags.load(kRelaxed)) != 0 || client->context != cpu.context ||
+      client->run_on != &cpu || server.run_on != &cpu) {
     return false;
   }
   TRY(transfer_message(cpu, server, *client, 0, MessageKind::call));
@@ -272,7 +299,7 @@ Result<bool> Port::reply_and_wait(Cpu& cpu, Thread& server, CapIndex through) {
   server.caller = nullptr;
   server.context = &server.own_context;
   server.begin_wait(cpu, WaitKind::receive, this, through, kForever);
-  add_receiver(server);
+  add_receiver(cpu, server);
   client->end_wait_with_handoff(cpu);
   return true;
 }

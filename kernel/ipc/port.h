@@ -1,12 +1,11 @@
 // Port: where messages are sent to and received from. It outlives its servers: calls that a dead server had taken fail,
 // calls that are still queued wait for the successor, and badges go on to mean the same.
 //
-// Invariants   I1 a thread in receiver_ means that backlog_ is 0.
+// Invariants   I1 a thread in receiver_ means that backlog_ is 0; it runs on the port's home.
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
 //              I4 backlog_ counts queued callers, queued messages and, as one, pending bits of the bound notification.
-// Locks        none: a port belongs to its home CPU, as its waiting threads do. One CPU runs today; with more, others
-//              will have to ask it.
+// Locks        none: a port belongs to its home CPU, as its waiting threads do, and the notification bound to it.
 // Lifetime     when the last capability with the receive right goes, queued callers are answered PeerDied. A wait does
 //              not keep the port alive: when the last capability goes, all waits end.
 // Costs        docs/subsystems/ipc.md has the instruction counts.
@@ -39,7 +38,13 @@ class Port final : public KObject {
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
   // A thread has faulted: like a call whose message is the fault.
   void deliver_fault(Cpu& cpu, Thread& thread, u64 badge);
-  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere).
+  // A thread of another CPU calls, or wants to receive: whether the port, and the server that waits in it, have moved
+  // to the thread's CPU, because nobody else needs them here.
+  bool follow_caller(Cpu& cpu, Thread& client);
+  bool follow_receiver(Cpu& to);
+
+  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere, or the port is in use
+  // and lives on another CPU than the notification).
   Result<void> bind(Cpu& cpu, Notification* notification);
   // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
   bool deliver_signal(Cpu& cpu, u64 bits);
@@ -53,6 +58,7 @@ class Port final : public KObject {
 
   void on_handle_added(Rights rights) override;
   void on_handle_dropped(Cpu& cpu, Rights rights) override;
+  void on_event(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
   void wake_revoked(Cpu& cpu) override;
 
@@ -77,9 +83,11 @@ class Port final : public KObject {
   void destroy(Cpu& cpu) override;
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
-  void add_receiver(Thread& thread);
+  void add_receiver(Cpu& cpu, Thread& thread);
   // The thread that gets the next message, or null. The fast path leaves receiver_ null though more may wait.
-  Thread* receiver();
+  Thread* receiver(Cpu& cpu);
+  bool is_quiet() const;
+  void change_home(Cpu& to);
 
   WaitQueue more_receivers_;
   WaitQueue callers_;

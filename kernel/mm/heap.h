@@ -68,7 +68,9 @@ template <class T, class... A>
 Result<T*> make(Cpu& cpu, ResourceGroup& group, A&&... arguments) {
   static_assert(sizeof(T) <= KernelHeap::kMaxBytes && (alignof(T) <= 16 || (alignof(T) == 64 && sizeof(T) % 64 == 0)));
   void* memory = TRY(heap_of(cpu).allocate(cpu, group, sizeof(T)));
-  return new (memory) T(std::forward<A>(arguments)...);
+  T* object = new (memory) T(std::forward<A>(arguments)...);
+  if constexpr (requires { object->set_home(cpu); }) object->set_home(cpu);
+  return object;
 }
 
 template <class T>

@@ -102,7 +102,7 @@ class CallScript {
                                     .fixed = true}));
       MUST(p.space()->populate(k.cpu(), VirtAddr(kShared), 4 * kPageSize));
     }
-    processes[2]->set_handler(handler, 77);
+    processes[2]->set_handler(k.cpu(), handler, 77);
   }
 
   u8 byte() { return at_ < bytes_.size() ? bytes_[at_++] : 0; }
@@ -116,10 +116,9 @@ class CallScript {
     Machine& m = k_->machine();
     for (Process* p = m.next_process(k_->cpu(), 0); p != nullptr; p = m.next_process(k_->cpu(), p->id())) {
       if (!p->alive()) continue;
-      for (Thread* t = p->next_thread(k_->cpu(), nullptr); t != nullptr && count < 32;
-           t = p->next_thread(k_->cpu(), t)) {
-        if (TestKernel::runnable(*t)) found[count++] = t;
-      }
+      p->for_each_thread(k_->cpu(), ~u32{0}, [&](Thread& t) {
+        if (count < 32 && TestKernel::runnable(t)) found[count++] = &t;
+      });
     }
     return count == 0 ? nullptr : found[b % count];
   }

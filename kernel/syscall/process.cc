@@ -17,11 +17,7 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
   u64 tsc = process.consumed();
-  u32 looked = 0;
-  for (Thread* t = process.next_thread(c.cpu, nullptr); t != nullptr && looked < 256; ++looked) {
-    tsc += t->own_context.consumed;
-    t = process.next_thread(c.cpu, t);
-  }
+  process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed; });
   return c.machine().clock.to_ns(tsc);
 }
 
@@ -55,7 +51,7 @@ Result<ProcessCreateResult> process_create(CallContext& c, ResourceGroup& group,
 
 Result<ProcessInfoResult> process_info(CallContext& c, Process& process) {
   return ProcessInfoResult{process.id(),          u64(process.state()), process.thread_count(), consumed_ns(c, process),
-                           memory_pages(process), process.caps.used(),  process.exit_status(),  process.faults};
+                           memory_pages(process), process.caps.used(),  process.exit_status(),  process.faults()};
 }
 
 Result<void> process_kill(CallContext& c, Process& process, u64 status) {
@@ -65,12 +61,9 @@ Result<void> process_kill(CallContext& c, Process& process, u64 status) {
 
 Result<u64> process_wait(CallContext& c, Process& process, Deadline deadline) {
   if (process.state() == ProcessState::dead) return process.exit_status();
-  if ((c.thread.flags & Thread::kCancel) != 0) {
-    c.thread.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (c.thread.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
-  process.wait_exit(c.cpu, c.thread, c.capability(), deadline);
+  if (!process.wait_exit(c.cpu, c.thread, c.capability(), deadline)) return process.exit_status();
   return u64{0};
 }
 
@@ -83,7 +76,7 @@ Result<void> process_watch(CallContext& c, Process& process, Notification& notif
 
 Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
   u64 badge = port == nullptr ? 0 : c.slot(CapIndex(c.word(0))).scope;
-  process.set_handler(port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
+  process.set_handler(c.cpu, port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
   return {};
 }
 
@@ -116,7 +109,7 @@ Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 l
   auto thread = TRY(Thread::create(c.cpu, process, u32(level)));
   Result<CapIndex> index = c.publish(thread);
   if (!index.has_value()) {
-    thread->kill(c.cpu);
+    (void)thread->kill(c.cpu);
     return index.status();
   }
   return ThreadCreateResult{*index, thread->message_page_user.value, thread->id()};
@@ -131,7 +124,7 @@ Result<void> thread_start(CallContext& c, Thread& thread, VirtAddr entry, VirtAd
 }
 
 Result<void> thread_exit(CallContext& c) {
-  c.thread.kill(c.cpu);
+  (void)c.thread.kill(c.cpu);
   return {};
 }
 
@@ -152,9 +145,9 @@ Result<void> thread_cancel(CallContext& c, Thread& thread) {
   return {};
 }
 
-Result<void> thread_set_level(CallContext&, Thread& thread, u64 level) {
+Result<void> thread_set_level(CallContext& c, Thread& thread, u64 level) {
   if (level >= kLevels || level > thread.process->top_level) return Status::invalid_argument;
-  thread.set_level(u32(level));
+  thread.set_level(c.cpu, u32(level));
   return {};
 }
 

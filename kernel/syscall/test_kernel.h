@@ -194,7 +194,7 @@ class TestKernel {
   void interrupt(u32 vector) { enter_interrupt(cpu(), vector); }
   // The CPU idles or runs user code until all deferred work is done.
   void settle() {
-    for (u32 i = 0; !cpu().work.empty() || cpu().arch.self_interrupt; ++i) {
+    for (u32 i = 0; !cpu().work.empty() || !machine().orphans.empty() || cpu().arch.self_interrupt; ++i) {
       if (i == 1'000'000) fail("deferred work never ends");
       cpu().arch.self_interrupt = false;
       enter_self_interrupt(cpu());
@@ -217,10 +217,10 @@ class TestKernel {
     i64 ready = 0;
     for (Process* p = machine().next_process(cpu(), 0); p != nullptr; p = machine().next_process(cpu(), p->id())) {
       if (p->space() != nullptr && p->alive() && !p->space()->check(cpu())) fail("address space");
-      for (Thread* t = p->next_thread(cpu(), nullptr); t != nullptr; t = p->next_thread(cpu(), t)) {
-        if (t->status() == ThreadStatus::ready) ++ready;
-        check_thread(*t);
-      }
+      p->for_each_thread(cpu(), ~u32{0}, [&](Thread& t) {
+        if (t.status() == ThreadStatus::ready) ++ready;
+        check_thread(t);
+      });
     }
     if (ready != queued) fail("a thread is ready and in no queue, or the other way round");
     if (Thread* t = cpu().current; t != nullptr && t->status() != ThreadStatus::running) fail("current does not run");
@@ -236,7 +236,7 @@ class TestKernel {
     }
     if (machine().process_count() != 0) fail("a process is left over");
     if (machine().thread_count() != 0) fail("a thread is left over");
-    if (cpu().timers.earliest(cpu()) != kForever) fail("a timer is left over");
+    if (cpu().timers.earliest() != kForever) fail("a timer is left over");
   }
   [[noreturn]] static void fail(const char* what) {
     std::fprintf(stderr, "TestKernel: %s\n", what);
@@ -262,7 +262,7 @@ class TestKernel {
     }
     const SchedulingContext* context = t.caller != nullptr ? t.caller->context : &t.own_context;
     if (t.context != context) fail("a thread runs on a context that it should not have");
-    if ((t.flags & Thread::kTimed) != 0 && !t.waits()) fail("a deadline is armed without a wait");
+    if (t.has_flags(Thread::kTimed) && !t.waits()) fail("a deadline is armed without a wait");
     if (t.wait_queue.linked() && !t.waits()) fail("a thread is in a wait queue and does not wait");
   }
 

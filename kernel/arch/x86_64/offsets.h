@@ -35,3 +35,6 @@
 #define TASK_STATE 0x28
 
 #define ENTRY_TEXT_BYTES 0x2000
+
+/* Where further CPUs start, in the first MiB: a page of code and three of page tables (startup.S, startup.cc) */
+#define STARTUP_PAGE 0x8000

@@ -19,8 +19,8 @@ inline T* in_register(T* p) {
 }
 
 inline void fast_switch(Cpu& cpu, Thread&, Thread& to, u64&) {
-  if (cpu.space == to.space) return;
-  cpu.space = to.space;
+  if (cpu.space.load(kRelaxed) == to.space) return;
+  cpu.space.store(to.space, kRelaxed);
   ++cpu.arch.address_space_loads;
 }
 

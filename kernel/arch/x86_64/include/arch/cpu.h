@@ -26,9 +26,12 @@ struct CpuState {
   Thread* (*enter_system_call)(Cpu&) = nullptr;
   Thread* (*enter_trap)(Cpu&, u64 vector, u64 error) = nullptr;
   void (*enter_panic)(Cpu&, u64* frame) = nullptr;
-  u64 reserved[3] = {};
+  // Not known to the entry code: the descriptor tables, how far the CPU's entry code is from the image's, the number of
+  // its local APIC.
+  void* tables = nullptr;
+  u64 entry_shift = 0;
+  u64 apic_id = 0;
   void* dispatch[256] = {};
-  // Not known to the entry code:
 };
 static_assert(sizeof(CpuState) == 64 + 256 * 8);
 

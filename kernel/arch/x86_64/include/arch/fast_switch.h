@@ -34,8 +34,8 @@ template <class T>
   asm volatile("rdfsbase %0" : "=r"(from.state.fs_base));
   asm volatile("wrfsbase %0" : : "r"(to.state.fs_base));
   AddressSpace* space = to.space;
-  if (cpu.space == space) return;
-  cpu.space = space;  // published before the switch, so that a flush on another CPU finds us
+  if (cpu.space.load(kRelaxed) == space) return;
+  cpu.space.store(space, kRelaxed);  // published before the switch, so that a flush on another CPU finds us
   asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
   asm volatile("wrgsbase %0" : : "r"(u64{0}));
   // The mask of what to restore is edx:eax, of which only the low three bits name anything: they are set in `status`,
