@@ -179,13 +179,13 @@ void visit(Cpu& cpu, Thread& thread) {
   thread.phase = {ThreadStatus::running};
   CallContext c(cpu, thread);
   c.dispatch();
-  if (thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);
+  if (thread.is_here(cpu) && thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);
 }
 
 void visit_with_fault(Cpu& cpu, Thread& thread) {
   thread.phase = {ThreadStatus::running};
   deliver_fault(cpu, thread);
-  if (thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);  // its process is going
+  if (thread.is_here(cpu) && thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);  // its process is going
 }
 
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail) {

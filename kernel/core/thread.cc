@@ -100,6 +100,10 @@ void Thread::assign(Cpu& cpu) {
 
 void Thread::change_home(Cpu& from, Cpu& to) {
   if (from.loaded == this) arch::unload_thread(from);
+  if (from.current == this && &to != &from) {  // it may run elsewhere before this entry is over
+    from.change_context(nullptr);
+    from.current = nullptr;
+  }
   set_home(to);
 }
 
@@ -204,8 +208,9 @@ void Thread::end_wait_with_handoff(Cpu& on) {
     on.current = this;
     return;
   }
+  const bool stays = run_on == &on;
   make_ready(on);
-  if (phase.status != ThreadStatus::ready) return;
+  if (!stays || phase.status != ThreadStatus::ready) return;
   on.scheduler.remove(*this);
   on.scheduler.enqueue_front(*this);
 }
