@@ -22,4 +22,5 @@ set_target_properties(keel_kernel PROPERTIES
     OUTPUT_NAME keel.elf RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} LINK_DEPENDS ${linker_script})
 
 # The fast paths live in registers alone: a frame pointer would cost one, and seven instructions a call.
-set_source_files_properties(${KEEL_ROOT}/kernel/ipc/fast.cc PROPERTIES COMPILE_OPTIONS "-fomit-frame-pointer;-momit-leaf-frame-pointer")
+keel_glob(fast_sources ${KEEL_ROOT}/kernel/ipc/fast*.cc)
+set_source_files_properties(${fast_sources} PROPERTIES COMPILE_OPTIONS "-fomit-frame-pointer;-momit-leaf-frame-pointer")

@@ -30,7 +30,7 @@ struct CapNode {
 
   bool linked() const { return kind != NodeKind::unlinked; }
 };
-static_assert(sizeof(CapNode) <= 64);
+static_assert(sizeof(CapNode) == 64);
 
 // RetiredNodes: of one CPU, nodes out of their trees that others may still be reading; freed after a grace period.
 class RetiredNodes final : public Work {

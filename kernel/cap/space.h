@@ -1,14 +1,18 @@
 // CapSpace: the capabilities that a process holds. A two-level table of slots; user code names a slot by CapIndex.
 //
-// Invariants   I1 a slot whose header names a kind is live; its generation never had the same value in that slot before
-//                 (a slot whose generations are used up is never used again).
-//              I2 the header of a dying slot is cleared before anything else, and object, scope and node keep their
-//                 values until nobody can be reading them any more; so a reader checks the header once, then reads.
+// Invariants   I1 a slot whose name is an index of its own number is live; that name was never in the slot before (a slot
+//                 whose generations are used up is never used again). The name of any other slot has another number, so
+//                 that no index finds it: one comparison tells whether an index is live.
+//              I2 the name of a dying slot is changed before anything else; object, scope, rights and node keep their
+//                 values until nobody can be reading them any more; so a reader checks the name once, then reads.
 //              I3 a live slot has a node of kind slot (holder = this space) in its object's tree, and is one handle.
 //              I4 chunk pointers never change from one chunk to another; an absent chunk is the machine's empty chunk.
+//              I5 every thread of the process has the directory that is in use before the space has a chunk which the
+//                 first, small, one has no place for.
 // Locks        lock_ (rank cap_space) guards allocation and publication of slots. Lookup takes none.
 // Lifetime     part of its Process. Frames are charged to the process's group.
-// Costs        lookup about 15 instructions; allocate and free O(1); a new chunk zeroes one frame.
+// Costs        lookup about 10 instructions; allocate and free O(1); a new chunk fills one frame. Beyond kFewChunks a
+//              frame for the large directory, and once a walk over the threads of the process.
 #pragma once
 
 #include "abi/types.h"
@@ -16,50 +20,99 @@
 
 namespace keel {
 
-// 32 bytes. header: generation in bits 32-63, rights in bits 16-31, kind in bits 0-7.
+// What the fast paths ask of a capability, each a bit that is tested where the slot is (kernel/ipc/fast.cc).
+enum class FastUse : u8 { call = 1, receive = 2, signal = 4, wait = 8 };
+
+// 32 bytes.
 struct CapSlot {
-  Atomic<u64> header{0};
+  Atomic<u64> name{0};  // the CapIndex, if live
   KObject* object = nullptr;
   u64 scope = 0;  // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot
-  CapNode* node = nullptr;
 
-  static constexpr u64 make_header(u32 generation, Rights rights, ObjectKind kind) {
-    return u64{generation} << 32 | u64{rights} << 16 | u64(kind);
+  static constexpr u32 kNumberShift = 5;
+  static constexpr u64 kNumberBits = 0xffff << kNumberShift;
+  static constexpr u64 make_name(u32 generation, u32 number) {
+    return u64{generation} << 32 | u64{number} << kNumberShift;
   }
-  u64 load() const { return header.load(kAcquire); }
-  static u32 generation(u64 h) { return u32(h >> 32); }
-  static Rights rights(u64 h) { return Rights(h >> 16); }
-  static ObjectKind kind(u64 h) { return ObjectKind(h & 0xff); }
+  // The name of a slot that is no longer live: the same generation, a number whose place is next door (I1).
+  static constexpr u64 dead(u64 name) { return name ^ u64{1} << kNumberShift; }
+  static constexpr u32 generation(u64 name) { return u32(name >> 32); }
+
+  CapIndex index() const { return CapIndex(name.load(kRelaxed)); }
+  // Kind and rights of a live slot, as one number.
+  u64 load() const { return u64(object->kind()) | u64{rights()} << 16; }
+  static Rights rights(u64 kind_and_rights) { return Rights(kind_and_rights >> 16); }
+  static ObjectKind kind(u64 kind_and_rights) { return ObjectKind(kind_and_rights & 0xff); }
+  Rights rights() const { return Rights(link_ >> 48); }
+  bool has(FastUse use) const { return (u8(link_) & u8(use)) != 0; }
+  CapNode* node() const {
+    // SAFETY: link_ holds bits 6-47 of a node's address. Those above are all like bit 47; those below are 0, for a node
+    // in a slot comes from the heap, which aligns it to its 64 bytes.
+    return reinterpret_cast<CapNode*>(u64(i64(link_ << 16) >> 16) & ~kUses);
+  }
+  // Everything but the name.
+  void fill(KObject& to, Rights with, u64 new_scope, const CapNode& from);
+
+ private:
+  static constexpr u64 kUses = 0x3f;
+  static constexpr u64 kNodeBits = 0x0000'ffff'ffff'ffc0;
+  u64 link_ = 0;  // rights in bits 48-63, the node's address (a multiple of 64) in bits 6-47, FastUse in bits 0-5
 };
 static_assert(sizeof(CapSlot) == 32);
 
+// Where the chunks of a space are. A thread has a copy, for the fast paths.
+struct CapDirectory {
+  static constexpr u32 kSlotsPerChunk = kPageSize / sizeof(CapSlot);
+  // From a slot's number in an index to the offset of its chunk's pointer.
+  static constexpr u32 kOffsetShift = 9;
+  static_assert(kSlotsPerChunk * sizeof(CapSlot*) == 1 << 10 && CapSlot::kNumberShift == 5);
+
+  Atomic<u64> mask{0};  // of offsets among the pointers
+  Atomic<CapSlot* const*> chunks{nullptr};
+
+  // The one slot that an index can name.
+  CapSlot& at(u64 index) const {
+    // Masked, not checked: in bounds also under speculation. The mask first: pairs with use().
+    const u64 offset = u32(index) >> kOffsetShift & mask.load(kAcquire);
+    // SAFETY: masked to the pointers, then to the chunk.
+    const char* pointers = reinterpret_cast<const char*>(chunks.load(kRelaxed));
+    auto* chunk = *reinterpret_cast<CapSlot* const*>(pointers + offset);
+    return chunk[index >> CapSlot::kNumberShift & (kSlotsPerChunk - 1)];
+  }
+  // `count`: a power of two, not less than before while anybody looks slots up.
+  void use(CapSlot* const* pointers, u64 count) {
+    chunks.store(pointers, kRelease);
+    mask.store((count - 1) * sizeof(CapSlot*), kRelease);  // pairs with at()
+  }
+  void use(const CapDirectory& other) {
+    const u64 other_mask = other.mask.load(kAcquire);
+    chunks.store(other.chunks.load(kRelaxed), kRelease);
+    mask.store(other_mask, kRelease);  // pairs with at()
+  }
+};
+
 class CapSpace {
  public:
-  static constexpr u32 kSlotsPerChunk = kPageSize / sizeof(CapSlot);
+  static constexpr u32 kSlotsPerChunk = CapDirectory::kSlotsPerChunk;
   static constexpr u32 kChunks = kPageSize / sizeof(CapSlot*);
   static constexpr u32 kMaxSlots = kSlotsPerChunk * kChunks;
+  static constexpr u32 kFewChunks = 8;
 
   CapSpace() = default;
   ~CapSpace() = default;
-  // Errors: no_memory, quota_exceeded.
-  Result<void> initialise(Cpu& cpu, KObject& owner);
+  void initialise(Cpu& cpu, KObject& owner);
 
   // A borrow, valid until the kernel is left or preempted. Errors: bad_capability.
   Result<CapSlot*> find(CapIndex index) const {
-    CapSlot& slot = slot_at(u32(index.value));
-    u64 header = slot.load();
-    if ((index.value & ~kIndexBits) != 0 || CapSlot::generation(header) != u32(index.value >> 32) ||
-        CapSlot::kind(header) == ObjectKind::none) [[unlikely]] {
-      return Status::bad_capability;
-    }
+    CapSlot& slot = directory_.at(index.value);
+    if (slot.name.load(kAcquire) != index.value) [[unlikely]] return Status::bad_capability;  // pairs with publish()
     return &slot;
   }
   // Errors: bad_capability, wrong_kind, missing_right.
   Result<CapSlot*> find(CapIndex index, ObjectKind kind, Rights needed) const {
     CapSlot* slot = TRY(find(index));
-    u64 header = slot->load();
-    if (CapSlot::kind(header) != kind) return Status::wrong_kind;
-    if ((CapSlot::rights(header) & needed) != needed) return Status::missing_right;
+    if (slot->object->kind() != kind) return Status::wrong_kind;
+    if ((slot->rights() & needed) != needed) return Status::missing_right;
     return slot;
   }
 
@@ -81,11 +134,8 @@ class CapSpace {
   // in *cursor how far it came.
   CapSlot* next(u32* cursor) const;
   // The slot that an index names, live or not.
-  CapSlot& slot(CapIndex index) const { return slot_at(u32(index.value)); }
-  CapIndex index_of(u32 number, const CapSlot& slot) const {
-    return CapIndex(u64{CapSlot::generation(slot.load())} << 32 | u64{number} << kNumberShift);
-  }
-  u32 number_of(CapIndex index) const { return u32(index.value >> kNumberShift) & (kMaxSlots - 1); }
+  CapSlot& slot(CapIndex index) const { return directory_.at(index.value); }
+  u32 number_of(CapIndex index) const { return u32(index.value >> CapSlot::kNumberShift) & (kMaxSlots - 1); }
 
   u32 used() const { return used_.load(kRelaxed); }
   void set_limit(u32 limit) { limit_.store(limit, kRelaxed); }
@@ -93,39 +143,64 @@ class CapSpace {
   KObject& owner() const { return *owner_; }
   ResourceGroup& group() const { return owner_->group(); }
   u64 holder_id() const { return owner_->id(); }
-  CapSlot* const* directory() const { return directory_; }
+  const CapDirectory& directory() const { return directory_; }
+  // Chunks without a slot that could be live: for absent ones (I4) and new ones.
+  static void make_empty(CapSlot* chunk, u32 first_number);
 
-  // Gives everything up, a bounded part a call; true when done. Nobody inserts any more.
+  // Gives everything up, a bounded part a call; true when done. Whoever inserts meanwhile gets bad_state.
   bool teardown_step(Cpu& cpu);
 
  private:
   static constexpr u32 kNone = ~u32{0};
-  static constexpr u32 kNumberShift = 5;
-  static constexpr u64 kIndexBits = ~u64{0} << 32 | u64{kMaxSlots - 1} << kNumberShift;
 
-  CapSlot& slot_at(u32 index_bits) const {
-    u32 number = index_bits >> kNumberShift & (kMaxSlots - 1);
-    return directory_[number / kSlotsPerChunk][number % kSlotsPerChunk];
-  }
+  CapSlot& slot_number(u32 number) const { return directory_.at(u64{number} << CapSlot::kNumberShift); }
+  static bool is_live(u32 number, u64 name) { return (name & CapSlot::kNumberBits) >> CapSlot::kNumberShift == number; }
   // A slot that is no longer free and not yet live: its number. Errors: no_slot, no_memory, quota_exceeded.
   Result<u32> reserve(Cpu& cpu);
   void unreserve(Cpu& cpu, u32 number);
+  void add_free(u32 number) REQUIRES(lock_);
+  void begin_sweep(Cpu& cpu) REQUIRES(lock_);
+  bool sweep(Cpu& cpu);
   Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
   // Fills a reserved slot. The tree lock is held, so that a revocation finds either no node or a live slot.
   CapIndex publish(u32 number, KObject& object, Rights rights, u64 scope, CapNode& node) REQUIRES(object.tree_lock());
   Result<void> grow(Cpu& cpu) REQUIRES(lock_);
-  // Clears the header (I2); the old one. Who gets a live one owns what follows: retire().
-  static u64 clear(CapSlot& slot);
-  void retire(Cpu& cpu, u32 number, KObject& object, u64 header);
+  // Replaces the small directory (I5). Errors: no_memory, quota_exceeded.
+  Result<void> widen(Cpu& cpu) EXCLUDES(lock_);
+  // Takes the name away (I2). True: the slot was live with this name; the caller owns what follows: retire().
+  static bool clear(CapSlot& slot, u64 name);
+  void retire(Cpu& cpu, u32 number, KObject& object, Rights rights);
+
+  // Slots that were given up while others may still be reading them (I2): free after a grace period. Linked through the
+  // numbers in their names, whose generations stay.
+  class Sweep final : public Work {
+   public:
+    explicit Sweep(CapSpace& space) : space_(space) {}
+    bool step(Cpu& cpu) override { return space_.sweep(cpu); }
+
+   private:
+    CapSpace& space_;
+  };
 
   mutable SpinLock lock_{LockRank::cap_space, "capability space"};
-  CapSlot** directory_ = nullptr;
+  CapDirectory directory_;
+  CapSlot** chunks_ GUARDED_BY(lock_) = few_;  // what the directory names
   KObject* owner_ = nullptr;
   u32 first_free_ GUARDED_BY(lock_) = kNone;
-  u32 chunks_ GUARDED_BY(lock_) = 0;
+  u32 chunk_count_ GUARDED_BY(lock_) = 0;
+  u32 gathered_ GUARDED_BY(lock_) = 0;  // the first for the next grace period
+  u32 swept_ GUARDED_BY(lock_) = 0;     // the first of those whose period is under way
+  u32 gathered_count_ GUARDED_BY(lock_) = 0;
+  u32 swept_count_ GUARDED_BY(lock_) = 0;
+  bool sweeping_ GUARDED_BY(lock_) = false;
+  bool closed_ GUARDED_BY(lock_) = false;
+  bool swept_all_ GUARDED_BY(lock_) = false;  // closed, and the last period has begun
+  bool wide_ GUARDED_BY(lock_) = false;
   u32 cursor_ = 0;  // teardown
-  Atomic<u32> used_{0};
+  Atomic<u32> used_{0};  // written under lock_
   Atomic<u32> limit_{kMaxSlots};
+  CapSlot* few_[kFewChunks] = {};
+  Sweep sweep_{*this};
 };
 
 }  // namespace keel

@@ -88,6 +88,49 @@ TEST_F(CapTest, ASpaceHoldsNoMoreThanItsTable) {
   EXPECT_EQ(made, CapSpace::kMaxSlots - 1);  // slot 0 is never given out
 }
 
+TEST_F(CapTest, ThreadsFindWhatIsInAGrownTable) {
+  CapIndex held = notification(a);
+  Thread& sibling = k.make_thread(*a.process);
+  CapSlot* slot = MUST(a.process->caps.find(held));
+  CapIndex last;
+  for (u32 i = 0; i < (CapSpace::kFewChunks + 2) * CapSpace::kSlotsPerChunk; ++i) {
+    last = MUST(a.process->caps.insert_child(k.cpu(), *slot, rights::notification::signal, 0));
+  }
+  Thread& later = k.make_thread(*a.process);
+  k.fast = true;
+  for (Thread* t : {&a, &sibling, &later}) {
+    EXPECT_TRUE(k.call(*t, Call::notification_signal, held, {1}).ok());
+    EXPECT_TRUE(k.call(*t, Call::notification_signal, last, {2}).ok());
+  }
+}
+
+TEST_F(CapTest, AnIndexBeyondTheTableNamesNothing) {
+  CapIndex held = notification(a);
+  k.fast = true;
+  for (u32 chunk = 1; chunk < CapSpace::kChunks; ++chunk) {
+    const CapIndex other(held.value ^ u64{chunk} * CapSpace::kSlotsPerChunk << CapSlot::kNumberShift);
+    EXPECT_TRUE(k.call(a, Call::call, other).is(Status::bad_capability)) << chunk;
+  }
+}
+
+TEST_F(CapTest, MemoryForAGrownTableMayBeMissing) {
+  CapIndex held = notification(a);
+  CapSlot* slot = MUST(a.process->caps.find(held));
+  const u32 few = CapSpace::kFewChunks * CapSpace::kSlotsPerChunk;
+  while (a.process->caps.used() + 1 < few) MUST(a.process->caps.insert_child(k.cpu(), *slot, 0, 0));
+  for (u64 failing = 1;; ++failing) {
+    k.machine().faults.fail_after(failing);
+    auto made = a.process->caps.insert_child(k.cpu(), *slot, 0, 0);
+    k.machine().faults.fail_after(0);
+    if (made.has_value()) {
+      EXPECT_GT(failing, 2u);
+      break;
+    }
+    EXPECT_EQ(made.status(), Status::no_memory);
+    EXPECT_EQ(a.process->caps.used() + 1, few);
+  }
+}
+
 TEST_F(CapTest, LimitsAreChecked) {
   CapIndex self = k.give(a, *a.process);
   EXPECT_TRUE(k.call(a, Call::process_set_limits, self, {16, 0}).is(Status::invalid_argument));

@@ -3,6 +3,7 @@
 #include <arch/context.h>
 
 #include "kernel/core/machine.h"
+#include "kernel/mm/address_space.h"
 
 namespace keel {
 
@@ -16,6 +17,8 @@ void Cpu::send(Cpu& to, Work& item) {
 
 void Cpu::go_idle() { machine.busy.remove(index); }
 void Cpu::leave_idle() { machine.busy.add(index); }
+
+void Cpu::note_space(const Thread& thread) { thread.space->cpus.add(index); }
 
 u64 Cpu::now_tsc() { return arch::read_clock(*this); }
 u64 Cpu::now_ns() { return machine.clock.ns_at(now_tsc()); }

@@ -9,6 +9,7 @@
 #include "kernel/core/cpu_set.h"
 #include "kernel/core/grace.h"
 #include "kernel/core/lock.h"
+#include "kernel/core/placement.h"
 #include "kernel/core/scheduler.h"
 #include "kernel/core/timer_queue.h"
 #include "kernel/core/work.h"
@@ -47,6 +48,7 @@ class Cpu {
   Grace grace;
   RetiredNodes nodes;
   TlbRequests tlb;
+  Thief thief{*this};
   Magazines magazines;
   TraceRing trace;
 
@@ -61,6 +63,8 @@ class Cpu {
   // says so before it reads anything.
   void go_idle();
   void leave_idle();
+  // A thread is going to run here: its address space may be loaded here from now on.
+  void note_space(const Thread& thread);
 
   u64 now_tsc();
   u64 now_ns();

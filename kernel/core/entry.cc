@@ -46,6 +46,7 @@ bool may_run_on(Cpu& cpu) {
 void put_back(Cpu& cpu, u64 now) {
   Thread* t = cpu.current;
   if (t == nullptr || t->phase.status != ThreadStatus::running) return;
+  obey_affinity(cpu, *t);
   if (t->run_on != &cpu) {  // it was told to run elsewhere
     t->depart(cpu, *t->run_on, Thread::Travel::ready);
     return;
@@ -120,6 +121,7 @@ Thread* leave_kernel(Cpu& cpu) {
   // Nothing to run: zeroes a page ahead of demand, one at a time.
   if (next == nullptr && !work_left) work_left = cpu.machine.frames.zero_ahead(cpu);
   if (next == nullptr && !work_left) {
+    cpu.thief.look_for_work();
     cpu.go_idle();
     work_left = is_wanted(cpu);  // whoever came before that has sent an interrupt, or finds us idle
   }
@@ -216,6 +218,7 @@ Thread* enter_timer(Cpu& cpu) {
   if (cpu.current != nullptr && now >= cpu.quantum_end_ns) {
     if (cpu.scheduler.top_level() >= i32(cpu.context->level)) {
       cpu.reschedule = true;
+      share_load(cpu);
     } else {
       cpu.quantum_end_ns = now + Scheduler::kQuantumNs;
     }
@@ -227,6 +230,7 @@ Thread* enter_self_interrupt(Cpu& cpu) {
   (void)note_loaded(cpu);
   return leave_kernel(cpu);
 }
+Thread* finish_entry(Cpu& cpu) { return leave_kernel(cpu); }
 Thread* enter_first(Cpu& cpu) { return leave_kernel(cpu); }
 
 }  // namespace keel

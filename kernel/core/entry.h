@@ -23,6 +23,9 @@ Thread* enter_timer(Cpu& cpu);
 Thread* enter_self_interrupt(Cpu& cpu);
 // Another CPU wants something: its mail, or an answer, is looked at as at the end of every entry.
 inline Thread* enter_ipi(Cpu& cpu) { return enter_self_interrupt(cpu); }
+// A fast path has made cpu.current another thread and has not set the timer, nor loaded registers that a call does not
+// keep; cpu.loaded is the thread before.
+Thread* finish_entry(Cpu& cpu);
 // Start-up is over: the first thread.
 Thread* enter_first(Cpu& cpu);
 

@@ -10,7 +10,9 @@ Machine::Machine()
     : root_group_(*this, nullptr),
       interrupt_control_(root_group_),
       io_ports_(root_group_),
-      kernel_control_(root_group_) {}
+      kernel_control_(root_group_) {
+  CapSpace::make_empty(empty_chunk_, 0);
+}
 
 Result<void> Machine::initialise(Cpu& boot_cpu) {
   // The time page is a frame of its own, so that it can be mapped into processes.

@@ -16,7 +16,7 @@ Process::Process(ResourceGroup& group, const ProcessName& name) : KObject(Object
 
 Result<RefPtr<Process>> Process::create(Cpu& cpu, ResourceGroup& group, const ProcessName& name) {
   auto process = RefPtr<Process>::adopt(TRY(make<Process>(cpu, group, group, name)));
-  TRY(process->caps.initialise(cpu, *process));
+  process->caps.initialise(cpu, *process);
   process->space_ = TRY(AddressSpace::create(cpu, group, cpu.machine.random.next(cpu)));
   cpu.machine.add_process(cpu, *process);
   return process;
@@ -26,10 +26,16 @@ Result<void> Process::add_thread(Cpu& cpu, Thread& thread) {
   LockGuard guard(cpu, lock_);
   if (!alive()) return Status::bad_state;
   state_.store(ProcessState::running, kRelaxed);
+  thread.directory.use(caps.directory());
   thread.add_ref();
   threads_.push_back(thread);
   thread_count_.fetch_add(1, kRelaxed);
   return {};
+}
+
+void Process::use_directory(Cpu& cpu, const CapDirectory& directory) {
+  LockGuard guard(cpu, lock_);
+  for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->directory.use(directory);
 }
 
 void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {

@@ -47,6 +47,8 @@ class Process final : public KObject {
   void kill(Cpu& cpu, u64 status);
   // A thread joins; bad_state when the process is going.
   Result<void> add_thread(Cpu& cpu, Thread& thread);
+  // `caps` has another directory from now on: gives it to all threads.
+  void use_directory(Cpu& cpu, const CapDirectory& directory);
   // A thread has died. The last one takes the process with it, if it ever ran.
   void remove_thread(Cpu& cpu, Thread& thread, bool ran);
   // The first thread there is; a borrow.

@@ -14,6 +14,7 @@ void Scheduler::enqueue_back(Thread& thread) {
   (tails_[level] != nullptr ? tails_[level]->ready_link.next : heads_[level]) = &thread;
   tails_[level] = &thread;
   ready_ |= u64{1} << level;
+  count(1);
 }
 
 void Scheduler::enqueue_front(Thread& thread) {
@@ -23,6 +24,7 @@ void Scheduler::enqueue_front(Thread& thread) {
   (heads_[level] != nullptr ? heads_[level]->ready_link.previous : tails_[level]) = &thread;
   heads_[level] = &thread;
   ready_ |= u64{1} << level;
+  count(1);
 }
 
 void Scheduler::remove(Thread& thread) {
@@ -31,6 +33,7 @@ void Scheduler::remove(Thread& thread) {
   (link.next != nullptr ? link.next->ready_link.previous : tails_[link.level]) = link.previous;
   if (heads_[link.level] == nullptr) ready_ &= ~(u64{1} << link.level);
   link.next = link.previous = nullptr;
+  count(-1);
 }
 
 Thread* Scheduler::pick() {

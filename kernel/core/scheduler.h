@@ -9,6 +9,7 @@
 #pragma once
 
 #include "abi/types.h"
+#include "base/atomic.h"
 #include "base/types.h"
 
 namespace keel {
@@ -43,13 +44,27 @@ class Scheduler {
   Thread* pick();
   // The highest level that has a ready thread, or -1.
   i32 top_level() const { return ready_ == 0 ? -1 : 63 - __builtin_clzll(ready_); }
+  // How many threads wait here; other CPUs may ask, and get a recent answer.
+  u32 ready_count() const { return count_.load(kRelaxed); }
+  // A thread that `wanted` says yes to, of those at the ends of the queues; null if there is none.
+  template <class F>
+  Thread* find(F wanted) const {
+    for (u64 levels = ready_; levels != 0; levels &= levels - 1) {
+      Thread* last = tails_[__builtin_ctzll(levels)];
+      if (wanted(*last)) return last;
+    }
+    return nullptr;
+  }
   // For tests: how many threads are queued; -1 if I1 or I2 does not hold.
   i64 check() const;
 
  private:
+  friend class FastScheduling;  // fast_scheduling.h
   Thread* heads_[kLevels] = {};
   Thread* tails_[kLevels] = {};
   u64 ready_ = 0;
+  Atomic<u32> count_{0};
+  void count(i32 change) { count_.store(count_.load(kRelaxed) + u32(change), kRelaxed); }
 };
 
 }  // namespace keel

@@ -35,7 +35,6 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
   }
   auto thread = RefPtr<Thread>::adopt(*made);
   thread->assign(cpu);
-  thread->directory = process.caps.directory();
   thread->message_memory_ = memory;
   thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
   process.add_ref();  // dropped in destroy()
@@ -75,6 +74,7 @@ bool Thread::take_cancel() {
 }
 
 void Thread::make_ready(Cpu& on) {
+  if (!may_run_on(*run_on)) obey_affinity(on, *this);
   if (run_on != &on) {
     depart(on, *run_on, Travel::ready);
     return;
@@ -95,7 +95,7 @@ bool Thread::may_run_on(const Cpu& cpu) const { return (affinity >> cpu.index % 
 void Thread::assign(Cpu& cpu) {
   run_on = &cpu;
   set_home(cpu);
-  if (space != nullptr) space->cpus.add(cpu.index);
+  cpu.note_space(*this);
 }
 
 void Thread::change_home(Cpu& from, Cpu& to) {
@@ -265,6 +265,9 @@ void Thread::expired(Cpu& on) {
 
 void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) {
   state.start(entry, stack, argument0, argument1);
+  Cpu& to = choose_cpu(on, *this);
+  run_on = &to;
+  to.note_space(*this);
   make_ready(on);
 }
 

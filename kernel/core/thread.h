@@ -25,13 +25,13 @@
 #include <arch/thread.h>
 
 #include "abi/types.h"
+#include "kernel/cap/space.h"
 #include "kernel/core/scheduler.h"
 #include "kernel/core/timer_queue.h"
 #include "kernel/object/object.h"
 
 namespace keel {
 
-struct CapSlot;
 class AddressSpace;
 class MemoryObject;
 class Port;
@@ -84,10 +84,11 @@ class Thread final : public KObject, public TimerEntry {
   // Flags that keep a thread off the fast paths. One word, so that two threads are tested with one OR.
   static constexpr u32 kCancel = 1;  // the wait, or the next one, ends with Cancelled
   static constexpr u32 kSuspend = 2;
-  static constexpr u32 kExiting = 4;   // its process is going
-  static constexpr u32 kTimed = 8;     // its wait has a deadline in a timer queue
-  static constexpr u32 kFaulted = 16;  // its wait is a fault, not a call
-  static constexpr u32 kMoving = 32;   // it is in a mailbox
+  static constexpr u32 kExiting = 4;    // its process is going
+  static constexpr u32 kTimed = 8;      // its wait has a deadline in a timer queue
+  static constexpr u32 kFaulted = 16;   // its wait is a fault, not a call
+  static constexpr u32 kMoving = 32;    // it is in a mailbox
+  static constexpr u32 kMustMove = 64;  // its affinity says so, but it serves a call: when that is over
 
   // A thread that is not started, in `process`, with its message page mapped. Errors: no_memory, quota_exceeded,
   // bad_state (the process is going).
@@ -99,8 +100,8 @@ class Thread final : public KObject, public TimerEntry {
   // The IPC path touches these: one or two cache lines.
   Atomic<u32> flags{0};
   Phase phase;
-  Cpu* run_on = nullptr;                // where it runs
-  CapSlot* const* directory = nullptr;  // of the process's capability space
+  Cpu* run_on = nullptr;     // where it runs
+  CapDirectory directory;  // of the process's capability space, from when it joins the process
   SchedulingContext* context = &own_context;
   AddressSpace* space = nullptr;
   Process* process = nullptr;

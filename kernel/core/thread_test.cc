@@ -159,7 +159,7 @@ TEST_F(CoreTest, AThreadThatNobodyCanStartGoesWithItsCapability) {
     u32 cursor = 0;
     for (CapSlot* s = nullptr; (s = a.process->caps.next(&cursor)) != nullptr; ++cursor) {
       if (CapSlot::kind(s->load()) == ObjectKind::thread)
-        (void)a.process->caps.remove(k.cpu(), a.process->caps.index_of(cursor, *s));
+        (void)a.process->caps.remove(k.cpu(), s->index());
     }
   }
   k.settle();

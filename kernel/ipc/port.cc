@@ -152,6 +152,12 @@ void Port::receiver_left(Thread& thread) {
   if (receiver_ == &thread) receiver_ = nullptr;
 }
 
+void Port::step_back(Thread& thread) {
+  if (receiver_ != &thread) return;
+  receiver_ = nullptr;
+  more_receivers_.push_front(thread);
+}
+
 Thread* Port::receiver(Cpu& cpu) {
   for (;;) {
     Thread* next = receiver_ != nullptr ? receiver_ : more_receivers_.front();

@@ -49,6 +49,9 @@ class Port final : public KObject {
   // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
   bool deliver_signal(Cpu& cpu, u64 bits);
 
+  // A thread that waits here to receive is going to run on another CPU: it is no longer the one that the fast path
+  // switches to.
+  void step_back(Thread& thread);
   bool has_receiver_right() const { return receive_handles_.load(kRelaxed) != 0; }
   // Threads leave their queues, for whatever reason.
   void receiver_left(Thread& thread);

@@ -40,6 +40,7 @@ void Interrupt::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
 
 void Interrupt::on_zero_handles(Cpu& cpu) {
   if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
+  plain_target_ = nullptr;
   notification_.reset();
 }
 
@@ -52,6 +53,7 @@ void Interrupt::fire(Cpu& cpu) {
 void Interrupt::bind(Cpu& cpu, Notification& notification, u64 bits) {
   notification_ = RefPtr<Notification>(notification);
   bits_ = bits;
+  plain_target_ = trigger_ == Trigger::edge && bits != 0 ? &notification : nullptr;
   if (line_ != kMessage) arch::unmask_interrupt_line(cpu, line_);
 }
 

@@ -33,6 +33,12 @@ class Interrupt final : public KObject {
   void bind(Cpu& cpu, Notification& notification, u64 bits);
   // From any CPU.
   void acknowledge(Cpu& cpu);
+  // For the fast path: whom fire() signals when that is all it does, or null; and that it did, with which bits.
+  Notification* plain_target() const { return plain_target_; }
+  u64 count_plain() {
+    ++count_;
+    return bits_;
+  }
   u64 line() const { return line_; }
   u8 vector() const { return vector_; }
   u64 count() const { return count_; }
@@ -50,6 +56,7 @@ class Interrupt final : public KObject {
   void destroy(Cpu& cpu) override;
 
   RefPtr<Notification> notification_;
+  Notification* plain_target_ = nullptr;
   u64 bits_ = 0;
   u64 line_;
   u64 count_ = 0;

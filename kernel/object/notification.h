@@ -1,10 +1,12 @@
 // Notification: a word of sticky bits to wait for. Interrupts, timers and deaths end here.
 //
 // Invariants   I1 bits_ == 0 while a thread waits, here or as a receiver on the port that it is bound to.
-// Locks        none: like its waiters it belongs to one CPU. A signal from another CPU is left in remote_bits_ and
-// posted. Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with
-// Revoked. Costs        signal without a waiter: one OR.
+// Locks        none: like its waiters it belongs to one CPU; a signal from elsewhere is left in remote_bits_ and posted.
+// Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with Revoked.
+// Costs        signal without a waiter: one OR.
 #pragma once
+
+#include <utility>
 
 #include "kernel/core/thread.h"
 
@@ -22,10 +24,14 @@ class Notification final : public KObject {
   // Takes and clears what is set; 0 if nothing is.
   u64 take();
   u64 bits() const { return bits_; }
-  // Nobody would hear of a signal now: setting bits is all there is to do.
+  // For the fast paths (kernel/ipc/fast_events.cc): signal() when nobody waits and take(), both with no port bound; the
+  // thread that a signal would wake; one more that waits.
   bool is_quiet() const { return waiters_.empty() && port_ == nullptr; }
   bool has_waiters() const { return !waiters_.empty(); }
   void add_quietly(u64 bits) { bits_ |= bits; }
+  u64 take_quietly() { return std::exchange(bits_, 0); }
+  Thread* first_waiter() { return waiters_.front(); }
+  void add_waiter(Thread& thread) { waiters_.push_back(thread); }
   // Queues the current thread. Errors: cancelled, timed_out (deadline 0).
   Result<void> wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
 

@@ -94,7 +94,7 @@ class CallScript {
       CapSlot* slot = nullptr;
       while ((slot = p.caps.next(&cursor)) != nullptr && CapSlot::kind(slot->load()) != ObjectKind::memory) ++cursor;
       MUST(p.space()->map(k.cpu(), {.memory = *shared,
-                                    .parent = slot->node,
+                                    .parent = slot->node(),
                                     .pages = 200,
                                     .prot = Protection::read_write,
                                     .max = Protection::read_write,
@@ -135,7 +135,7 @@ class CallScript {
     for (u32 cursor = 0; cursor < 256; ++cursor) {
       CapSlot* slot = p.caps.next(&cursor);
       if (slot == nullptr || cursor >= 256) break;
-      const CapIndex index = p.caps.index_of(cursor, *slot);
+      const CapIndex index = slot->index();
       if (n < 64) any[n++] = index;
       if (fits < 64 && CapSlot::kind(slot->load()) == kind) fitting[fits++] = index;
     }

@@ -46,13 +46,13 @@ Result<u64> cap_grant(CallContext& c, Process& process, u64 source, u64 rights, 
 
 Result<CapIndex> cap_move(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
-  if (!finish_revoke(c.cpu, *slot->node, kLeavesPerStep)) return Status::restart;
+  if (!finish_revoke(c.cpu, *slot->node(), kLeavesPerStep)) return Status::restart;
   return c.caps().move_from(c.cpu, c.caps(), *slot);
 }
 
 Result<void> cap_delete(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
-  if (!finish_revoke(c.cpu, *slot->node, kLeavesPerStep)) return Status::restart;
+  if (!finish_revoke(c.cpu, *slot->node(), kLeavesPerStep)) return Status::restart;
   if (!c.caps().remove(c.cpu, capability)) return Status::bad_capability;
   return {};
 }
@@ -60,7 +60,7 @@ Result<void> cap_delete(CallContext& c, CapIndex capability) {
 Result<void> cap_revoke(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
   if ((CapSlot::rights(slot->load()) & rights::revoke) == 0) return Status::missing_right;
-  CapNode& root = *slot->node;
+  CapNode& root = *slot->node();
   TRY(begin_revoke(c.cpu, root));
   for (u32 i = 0; i < kRevokeSteps; ++i) {
     if (revoke_step(c.cpu, root, kLeavesPerStep)) {
@@ -74,7 +74,7 @@ Result<void> cap_revoke(CallContext& c, CapIndex capability) {
 Result<CapInfoResult> cap_info(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
   return CapInfoResult{kind_and_rights(slot->load()), slot->scope, slot->object->id(),
-                       origin_of(c.cpu, *slot->node).depth};
+                       origin_of(c.cpu, *slot->node()).depth};
 }
 
 Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& process, u64 cursor) {
@@ -86,9 +86,9 @@ Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& proc
     c.set_word(0, number);
     return Status::restart;
   }
-  Origin origin = origin_of(c.cpu, *slot->node);
+  Origin origin = origin_of(c.cpu, *slot->node());
   return ProcessCapabilityResult{number + 1u,
-                                 process.caps.index_of(number, *slot).value,
+                                 slot->index().value,
                                  kind_and_rights(slot->load()),
                                  slot->object->id(),
                                  slot->scope,

@@ -71,6 +71,10 @@ Result<void> CallContext::run_message_call(Call call) {
         TRY(reply_to_caller(cpu, thread));
         // The reply is gone: should this call run again, it only receives.
         thread.state.rax = u64(Call::receive) | (call_ & Descriptor::kDeadline);
+        if (thread.has_flags(Thread::kMustMove)) {
+          obey_affinity(cpu, thread);
+          return Status::restart;
+        }
         if (!port->is_local(cpu)) return go_to(*port->home());
       } else {
         if ((descriptor().raw & ~Descriptor::kDeadline) != 0) return Status::invalid_argument;

@@ -48,7 +48,7 @@ Result<u64> space_map(CallContext& c, AddressSpace& space, u64 memory, u64 first
   ScopeRange window = ScopeRange::of(slot->scope, object.pages());
   if (first_page > window.count || pages > window.count - first_page) return Status::out_of_range;
   VirtAddr at = TRY(space.map(c.cpu, {.memory = object,
-                                      .parent = slot->node,
+                                      .parent = slot->node(),
                                       .first_page = window.first + first_page,
                                       .pages = pages,
                                       .prot = protection_of(protection),

@@ -151,6 +151,8 @@ Result<void> thread_set_level(CallContext& c, Thread& thread, u64 level) {
   return {};
 }
 
+Result<void> thread_set_affinity(CallContext& c, Thread& thread, u64 cpus) { return set_affinity(c.cpu, thread, cpus); }
+
 Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
   u64 state = 0;
   switch (t.phase.status) {
@@ -168,7 +170,7 @@ Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
       state = 5;
       break;
   }
-  return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches};
+  return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches, t.run_on->index};
 }
 
 Result<u64> thread_registers(CallContext& c, Thread& t) {

@@ -153,6 +153,10 @@ class TestKernel {
       fast_reply_receive(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else if (fast && (s.rax & 0xff) == u64(Call::notification_signal)) {
       fast_signal(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
+    } else if (fast && (s.rax & 0xff) == u64(Call::notification_wait)) {
+      fast_wait(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
+    } else if (fast && (s.rax & 0xff) == u64(Call::yield)) {
+      fast_yield(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else {
       enter_system_call(cpu());
     }
@@ -191,7 +195,14 @@ class TestKernel {
     }
     cpu().arch.clock = until;
   }
-  void interrupt(u32 vector) { enter_interrupt(cpu(), vector); }
+  void interrupt(u32 vector) {
+    if (Thread* t = cpu().current; fast && t != nullptr) {
+      t->state.resume = arch::ResumeKind::interrupted;
+      fast_interrupt(0, 0, 0, 0, vector, 0, 0, nullptr, 0, 0, &cpu(), 0);
+    } else {
+      enter_interrupt(cpu(), vector);
+    }
+  }
   // The CPU idles or runs user code until all deferred work is done.
   void settle() {
     for (u32 i = 0; !cpu().work.empty() || !machine().orphans.empty() || cpu().arch.self_interrupt; ++i) {

@@ -7,7 +7,7 @@
 # SAFETY: runs with interrupts off; each path uses only the thread's state, the CPU's stack and the registers named.
 #include "kernel/arch/x86_64/offsets.h"
 
-# The registers of a message, in and out of the thread in r10.
+# The registers of a message, into the thread in r10 and out of any.
     .macro save_message
     movq %rax, T_RAX(%r10)
     movq %rdi, T_RDI(%r10)
@@ -20,17 +20,52 @@
     movq %r14, T_WORD0+48(%r10)
     movq %r15, T_WORD0+56(%r10)
     .endm
-    .macro load_message
-    movq T_RAX(%r10), %rax
-    movq T_RDI(%r10), %rdi
-    movq T_WORD0+0(%r10), %rsi
-    movq T_WORD0+8(%r10), %rdx
-    movq T_WORD0+16(%r10), %r8
-    movq T_WORD0+24(%r10), %r9
-    movq T_WORD0+32(%r10), %r12
-    movq T_WORD0+40(%r10), %r13
-    movq T_WORD0+48(%r10), %r14
-    movq T_WORD0+56(%r10), %r15
+    .macro load_message thread
+    movq T_RAX(\thread), %rax
+    movq T_RDI(\thread), %rdi
+    movq T_WORD0+0(\thread), %rsi
+    movq T_WORD0+8(\thread), %rdx
+    movq T_WORD0+16(\thread), %r8
+    movq T_WORD0+24(\thread), %r9
+    movq T_WORD0+32(\thread), %r12
+    movq T_WORD0+40(\thread), %r13
+    movq T_WORD0+48(\thread), %r14
+    movq T_WORD0+56(\thread), %r15
+    .endm
+
+# What user mode had when it was interrupted, but for vector state; the stack is as at `trap`. Leaves r10 = thread.
+    .macro save_interrupted
+    pushq %r10
+    movq entry_cpu+CPU_CURRENT(%rip), %r10
+    save_message
+    movq %rbx, T_RBX(%r10)
+    movq %rbp, T_RBP(%r10)
+    movq %rcx, T_RCX(%r10)
+    movq %r11, T_R11(%r10)
+    popq T_R10(%r10)
+    movq 16(%rsp), %rax
+    movq %rax, T_RIP(%r10)
+    movq 32(%rsp), %rax
+    movq %rax, T_RFLAGS(%r10)
+    movq 40(%rsp), %rax
+    movq %rax, T_RSP(%r10)
+    movq $1, T_RESUME(%r10)
+    .endm
+# User mode may have set alignment check (which lifts SMAP) or direction.
+    .macro kernel_flags
+    pushq $2
+    popfq
+    .endm
+
+# To the thread in rcx, with the message as it is.
+    .macro leave_kernel
+    movq T_RBX(%rcx), %rbx
+    movq T_RBP(%rcx), %rbp
+    movq T_RSP(%rcx), %rsp
+    movq T_RIP(%rcx), %rcx
+    movl $USER_FLAGS, %r11d
+    xorl %r10d, %r10d
+    sysretq
     .endm
 
     .section .text.entry, "ax", @progbits
@@ -67,24 +102,37 @@ entry_slow_call:
 entry_resume:
     testq %rax, %rax
     jz idle
-    movq %rax, %r10
-    cmpq $0, T_RESUME(%r10)
+    movq %rax, %rcx
+    cmpq $0, T_RESUME(%rcx)
     jne resume_interrupted
-    load_message
-    movq %r10, %rcx
+
+# rcx = thread, its message in its state.
+    .globl entry_fast_resume
+entry_fast_resume:
+    load_message %rcx
 
 # The end of the fast paths: rcx = thread, the message in its registers.
     .globl entry_fast_exit
 entry_fast_exit:
-    movq T_RBX(%rcx), %rbx
-    movq T_RBP(%rcx), %rbp
-    movq T_RSP(%rcx), %rsp
-    movq T_RIP(%rcx), %rcx
-    movl $USER_FLAGS, %r11d
-    xorl %r10d, %r10d
-    sysretq
+    leave_kernel
+
+    .globl entry_bad_capability
+entry_bad_capability:
+    movl $BAD_CAPABILITY, %eax
+    xorl %edi, %edi
+    leave_kernel
+
+# The fast path has switched threads; the timer, or registers that it does not know of, are still to be set.
+    .globl entry_leave
+entry_leave:
+    movq %r11, %rbx
+    movq %r11, %rdi
+    xorl %ebp, %ebp
+    callq *CPU_FINISH_ENTRY(%r11)
+    jmp entry_resume
 
 resume_interrupted:
+    movq %rcx, %r10
     movq $0, T_RESUME(%r10)
     movq CPU_STACK(%rbx), %rsp
     pushq $USER_DATA
@@ -92,7 +140,7 @@ resume_interrupted:
     pushq T_RFLAGS(%r10)
     pushq $USER_CODE
     pushq T_RIP(%r10)
-    load_message
+    load_message %r10
     movq T_RBX(%r10), %rbx
     movq T_RBP(%r10), %rbp
     movq T_RCX(%r10), %rcx
@@ -111,30 +159,37 @@ idle:
 trap:
     testb $3, 24(%rsp)
     jz trap_in_kernel
-    pushq %r10
-    movq entry_cpu+CPU_CURRENT(%rip), %r10
-    save_message
-    movq %rbx, T_RBX(%r10)
-    movq %rbp, T_RBP(%r10)
-    movq %rcx, T_RCX(%r10)
-    movq %r11, T_R11(%r10)
-    popq T_R10(%r10)
-    movq 16(%rsp), %rax
-    movq %rax, T_RIP(%r10)
-    movq 32(%rsp), %rax
-    movq %rax, T_RFLAGS(%r10)
-    movq 40(%rsp), %rax
-    movq %rax, T_RSP(%r10)
-    movq $1, T_RESUME(%r10)
+    save_interrupted
 trap_handle:
     movq entry_cpu+CPU_SELF(%rip), %rbx
     movq (%rsp), %rsi
     movq 8(%rsp), %rdx
     movq CPU_STACK(%rbx), %rsp
-    pushq $2                  /* flags: user mode may have set alignment check (which lifts SMAP) or direction */
-    popfq
+    kernel_flags
     movq %rbx, %rdi
     xorl %ebp, %ebp
+    callq *CPU_ENTER_TRAP(%rbx)
+    jmp entry_resume
+
+# A device's interrupt, as above.
+interrupt:
+    testb $3, 24(%rsp)
+    jz trap_in_kernel
+    save_interrupted
+    movq entry_cpu+CPU_SELF(%rip), %r11
+    movq (%rsp), %rdi
+    kernel_flags
+    jmpq *CPU_FAST_INTERRUPT(%r11)
+
+# rdi = vector, r11 = cpu
+    .globl entry_slow_interrupt
+entry_slow_interrupt:
+    movq %r11, %rbx
+    movq %rdi, %rsi
+    movq %r11, %rdi
+    xorl %edx, %edx
+    xorl %ebp, %ebp
+    movq CPU_STACK(%rbx), %rsp
     callq *CPU_ENTER_TRAP(%rbx)
     jmp entry_resume
 
@@ -185,7 +240,11 @@ entry_vectors:
     pushq $0
     .endif
     pushq $vector
+    .if (vector >= FIRST_DEVICE_VECTOR) && (vector <= LAST_DEVICE_VECTOR)
+    jmp interrupt
+    .else
     jmp trap
+    .endif
     .set vector, vector + 1
     .endr
     .globl entry_text_end

@@ -1,6 +1,7 @@
 // Local APIC, I/O APICs, and the timers they are calibrated against. Intel SDM vol. 3A, chapter 11; 82093AA I/O APIC
 // data sheet; IA-PC HPET specification 1.0a; 8254 data sheet.
 #include <arch/context.h>
+#include <arch/fast_switch.h>
 #include <arch/interrupts.h>
 #include <arch/memory.h>
 #include <arch/ports.h>
@@ -185,6 +186,7 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot) {
   mask_legacy_controllers();
   const PhysAddr apic(read_msr(kMsrApicBase) & 0x000f'ffff'ffff'f000);
   hardware.local_apic = static_cast<volatile u32*>(TRY(map_mmio(cpu, cpu.machine.root_group(), apic, kPageSize)));
+  end_of_interrupt_register = hardware.local_apic + kEoi / 4;
   enable_local_apic(cpu);
 
   Result<Rates> rates = measure_against_hpet(cpu, tables);
@@ -215,7 +217,10 @@ void interrupt_cpu(Cpu&, Cpu& to) { send_ipi(u32(to.arch.apic_id), 0x4000 | kIpi
 
 Result<void> start_cpus(Cpu& cpu) { return start_other_cpus(cpu, {hardware.apic_ids, hardware.apic_count}); }
 
-void end_of_interrupt() { apic_write(kEoi, 0); }
+extern "C" {
+constinit volatile u32* end_of_interrupt_register = nullptr;
+}
+void end_of_interrupt() { *end_of_interrupt_register = 0; }
 
 void set_timer(Cpu& cpu, u64 deadline_ns) {
   if (deadline_ns == ~u64{0}) {

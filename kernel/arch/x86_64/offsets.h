@@ -9,8 +9,10 @@
 #define CPU_ENTER_SYSTEM_CALL 16
 #define CPU_ENTER_TRAP 24
 #define CPU_ENTER_PANIC 32
+#define CPU_FINISH_ENTRY 40
+#define CPU_FAST_INTERRUPT 48
 #define CPU_DISPATCH 64
-#define CPU_CURRENT (64 + 256 * 8)
+#define CPU_CURRENT (64 + 256 * 8 + 16)
 
 /* Thread: its ThreadState */
 #define THREAD_STATE 192
@@ -27,6 +29,9 @@
 #define T_RFLAGS (THREAD_STATE + 136)
 #define T_RESUME (THREAD_STATE + 160)
 
+#define FIRST_DEVICE_VECTOR 0x30
+#define LAST_DEVICE_VECTOR 0xef
+#define BAD_CAPABILITY 1 /* Status */
 #define USER_FLAGS 0x202
 #define KERNEL_CODE 0x08
 #define KERNEL_DATA 0x10

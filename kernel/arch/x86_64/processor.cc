@@ -28,6 +28,8 @@ static_assert(offsetof(CpuState, stack_top) == CPU_STACK);
 static_assert(offsetof(CpuState, enter_system_call) == CPU_ENTER_SYSTEM_CALL);
 static_assert(offsetof(CpuState, enter_trap) == CPU_ENTER_TRAP);
 static_assert(offsetof(CpuState, enter_panic) == CPU_ENTER_PANIC);
+static_assert(offsetof(CpuState, finish_entry) == CPU_FINISH_ENTRY);
+static_assert(offsetof(CpuState, fast_interrupt) == CPU_FAST_INTERRUPT);
 static_assert(offsetof(CpuState, dispatch) == CPU_DISPATCH);
 static_assert(offsetof(Cpu, current) == CPU_CURRENT);
 static_assert(offsetof(Thread, state) == THREAD_STATE);
@@ -39,6 +41,9 @@ static_assert(offsetof(Thread, state.rcx) == T_RCX && offsetof(Thread, state.r10
 static_assert(offsetof(Thread, state.r11) == T_R11 && offsetof(Thread, state.rflags) == T_RFLAGS);
 static_assert(offsetof(Thread, state.resume) == T_RESUME);
 #pragma clang diagnostic pop
+static_assert(u32(Status::bad_capability) == BAD_CAPABILITY);
+static_assert(FIRST_DEVICE_VECTOR == InterruptTable::kFirstVector);
+static_assert(LAST_DEVICE_VECTOR == InterruptTable::kFirstVector + InterruptTable::kVectors - 1);
 
 constexpr u32 kStackPages = 4;
 constexpr u32 kIstPages = 2;
@@ -195,6 +200,7 @@ Result<void> prepare_processor(Cpu& boot_cpu, Cpu& cpu, PhysAddr first_page) {
   cpu.arch.enter_system_call = enter_system_call;
   cpu.arch.enter_trap = handle_trap;
   cpu.arch.enter_panic = panic_from_trap;
+  cpu.arch.finish_entry = finish_entry;
   tables->task.rsp[0] = cpu.arch.stack_top;
   // Own stacks for what may strike while the stack is not ours or no good: debug, NMI, double fault, machine check.
   constexpr u8 kIst[4] = {1, 2, 8, 18};
@@ -218,6 +224,9 @@ Result<void> prepare_processor(Cpu& boot_cpu, Cpu& cpu, PhysAddr first_page) {
   cpu.arch.dispatch[u32(Call::call)] = reinterpret_cast<void*>(fast_call);
   cpu.arch.dispatch[u32(Call::reply_receive)] = reinterpret_cast<void*>(fast_reply_receive);
   cpu.arch.dispatch[u32(Call::notification_signal)] = reinterpret_cast<void*>(fast_signal);
+  cpu.arch.dispatch[u32(Call::notification_wait)] = reinterpret_cast<void*>(fast_wait);
+  cpu.arch.dispatch[u32(Call::yield)] = reinterpret_cast<void*>(fast_yield);
+  cpu.arch.fast_interrupt = reinterpret_cast<void*>(fast_interrupt);
   return {};
 }
 

@@ -59,7 +59,7 @@ u64 median(F run, u32 samples = kSamples, u32 warm_up = kWarmUp) {
 
 // A call as a generated stub makes it: the words it does not send are zeroed, so that nothing leaks.
 template <u32 Words>
-[[gnu::always_inline]] inline u64 raw_call(u64 operation, u64 port) {
+[[gnu::always_inline]] inline u64 raw_call(u64 operation, u64 port, u64 word0 = 0) {
   u64 status = operation;
   register u64 r8 asm("r8") = 0;
   register u64 r9 asm("r9") = 0;
@@ -67,7 +67,7 @@ template <u32 Words>
   register u64 r13 asm("r13") = 0;
   register u64 r14 asm("r14") = 0;
   register u64 r15 asm("r15") = 0;
-  u64 rsi = 0, rdx = 0;
+  u64 rsi = word0, rdx = 0;
   asm volatile("syscall"
                : "+a"(status), "+D"(port), "+S"(rsi), "+d"(rdx), "+r"(r8), "+r"(r9), "+r"(r12), "+r"(r13), "+r"(r14),
                  "+r"(r15)
@@ -81,7 +81,7 @@ asm(R"(
     .section .rodata
     .balign 64
     .globl bench_server, bench_server_end, bench_waiter, bench_waiter_end, bench_yielder, bench_yielder_end
-    .globl bench_exit, bench_exit_end, bench_signal_exit, bench_signal_exit_end
+    .globl bench_stamper, bench_stamper_end, bench_exit, bench_exit_end, bench_signal_exit, bench_signal_exit_end
 bench_server:             # answers every call with as many words
     movq %rdi, %rbx
     movq %rsi, %rbp
@@ -101,6 +101,18 @@ bench_waiter:             # waits for a notification for ever
     syscall
     jmp 1b
 bench_waiter_end:
+    .balign 64
+bench_stamper:            # the same; leaves the time when it woke up at the top of its stack
+    movq %rdi, %rbx
+1:  movq %rbx, %rdi
+    movq $-1, %rsi
+    movl $46, %eax
+    syscall
+    rdtsc
+    movl %eax, -8(%rsp)
+    movl %edx, -4(%rsp)
+    jmp 1b
+bench_stamper_end:
     .balign 64
 bench_yielder:
 1:  movl $20, %eax
@@ -126,7 +138,8 @@ bench_signal_exit_end:
 )");
 extern "C" {
 [[gnu::visibility("hidden")]] extern const char bench_server[], bench_server_end[], bench_waiter[], bench_waiter_end[],
-    bench_yielder[], bench_yielder_end[], bench_exit[], bench_exit_end[], bench_signal_exit[], bench_signal_exit_end[];
+    bench_stamper[], bench_stamper_end[], bench_yielder[], bench_yielder_end[], bench_exit[], bench_exit_end[],
+    bench_signal_exit[], bench_signal_exit_end[];
 }
 
 void need(Status status, const char* what) {
@@ -145,6 +158,7 @@ struct Child {
   CapIndex process;
   CapIndex space;
   CapIndex thread;
+  CapIndex memory;  // one page of code, one of stack
   u64 entry = 0;
   u64 stack = 0;
 };
@@ -160,12 +174,12 @@ Child make_child(const char* code, const char* end, u64 level, bool own_process)
     c.process = self().process;
     c.space = self().space;
   }
-  CapIndex memory = need(sys::memory_create(self().group, 2, 0), "memory_create");
-  u64 here = need(sys::space_map(self().space, memory.value, 0, 2, 3, 0), "space_map");
+  c.memory = need(sys::memory_create(self().group, 2, 0), "memory_create");
+  u64 here = need(sys::space_map(self().space, c.memory.value, 0, 2, 3, 0), "space_map");
   memcpy(reinterpret_cast<void*>(here), code, usize(end - code));
   need(sys::space_unmap(self().space, here, 2 * kPageSize).status(), "space_unmap");
-  c.entry = need(sys::space_map(c.space, memory.value, 0, 1, 5, 0), "space_map code");
-  c.stack = need(sys::space_map(c.space, memory.value, 1, 1, 3, 0), "space_map stack") + kPageSize;
+  c.entry = need(sys::space_map(c.space, c.memory.value, 0, 1, 5, 0), "space_map code");
+  c.stack = need(sys::space_map(c.space, c.memory.value, 1, 1, 3, 0), "space_map stack") + kPageSize;
   c.thread = need(sys::thread_create(c.process, level), "thread_create").thread;
   return c;
 }
@@ -228,9 +242,10 @@ void bench_thread() {
                                    1000, 100));
 }
 
-// From a timer's interrupt to the first instruction of the thread that waits for it: a thread below keeps the counter's
-// value in a word, the thread that wakes up subtracts it from its own.
-void bench_interrupt() {
+// From an interrupt to the first instruction of the thread that waits for it: a thread below keeps the counter's value
+// in a word, the thread that wakes up subtracts it from its own. `arm(i)` lets the interrupt come a little later.
+template <class Arm>
+void bench_interrupt(const char* name, CapIndex n, Arm arm) {
   static constinit volatile u64 last = 0;
   static constinit volatile bool stop = false;
   struct Spinner {
@@ -239,23 +254,70 @@ void bench_interrupt() {
       while (!stop) last = rdtsc();
     }
   };
+  stop = false;
   Result<Thread> spinner = Thread::create(&Spinner::run, nullptr);
   need(spinner.status(), "thread");
-  CapIndex n = need(sys::notification_create(self().group), "notification");
-  CapIndex timer = need(sys::timer_create(self().group, n, 1), "timer_create");
   std::vector<u64> taken;
   for (u32 i = 0; i < 2000; ++i) {
-    u64 now = sys::system_info(find_capability("control"))->uptime_ns;
-    // Not always at the same place of the loop.
-    need(sys::timer_set(timer, Deadline(now + 100'000 + i * 7), 0).status(), "timer_set");
-    (void)sys::notification_wait(n, kForever);
+    arm(i);
+    (void)raw_call<0>(46, n.value, kForever.value);
     u64 woken = rdtsc();
     if (i >= 200) taken.push_back(woken - last);
   }
   stop = true;
   (void)spinner->join();
   std::nth_element(taken.begin(), taken.begin() + taken.size() / 2, taken.end());
-  report("irq_to_user", taken[taken.size() / 2]);
+  report(name, taken[taken.size() / 2]);
+}
+
+// The 8254's channel 0 stands for a device: edge-triggered, on line 2 of the bench machine's I/O APIC.
+void bench_device() {
+  CapIndex n = need(sys::notification_create(self().group), "notification");
+  CapIndex line = need(sys::interrupt_create(find_capability("irq"), self().group, 2, 0), "interrupt_create");
+  need(sys::interrupt_bind(line, n, 1).status(), "interrupt_bind");
+  const CapIndex io = find_capability("io");
+  bench_interrupt("irq_to_user", n, [&](u32 i) {
+    (void)sys::io_write(io, 0x43, 1, 0x30);  // once, when it has counted down
+    (void)sys::io_write(io, 0x40, 1, 100 + i % 50);
+    (void)sys::io_write(io, 0x40, 1, 0);
+  });
+  need(sys::cap_delete(line).status(), "cap_delete");
+}
+
+void bench_timer() {
+  CapIndex n = need(sys::notification_create(self().group), "notification");
+  CapIndex timer = need(sys::timer_create(self().group, n, 1), "timer_create");
+  bench_interrupt("timer_to_user", n, [&](u32 i) {
+    u64 now = sys::system_info(find_capability("control"))->uptime_ns;
+    // Not always at the same place of the loop.
+    need(sys::timer_set(timer, Deadline(now + 100'000 + i * 7), 0).status(), "timer_set");
+  });
+}
+
+// From a signal to the first instruction of the thread above, in another space, that waits for it; and there and back.
+void bench_signal() {
+  {
+    Child waiter = make_child(bench_stamper, bench_stamper_end, kNormalLevel + 4, true);
+    auto* stack = reinterpret_cast<volatile u64*>(
+        need(sys::space_map(self().space, waiter.memory.value, 1, 1, 3, 0), "space_map"));
+    const volatile u64& woken = stack[kPageSize / 8 - 1];
+    CapIndex n = need(sys::notification_create(self().group), "notification");
+    start(waiter, need(sys::cap_grant(waiter.process, n.value, 0x3f, 0), "grant"), 0);
+    std::vector<u64> taken;
+    for (u32 i = 0; i < kWarmUp + kSamples; ++i) {
+      const u64 before = rdtsc();
+      raw_call<0>(45, n.value, 1);
+      if (i >= kWarmUp) taken.push_back(woken - before);
+    }
+    std::nth_element(taken.begin(), taken.begin() + kSamples / 2, taken.end());
+    report("notify_wake_cross", taken[kSamples / 2] - g_overhead);
+    need(sys::process_kill(waiter.process, 0).status(), "kill");
+  }
+  Child waiter = make_child(bench_waiter, bench_waiter_end, kNormalLevel + 4, true);
+  CapIndex n = need(sys::notification_create(self().group), "notification");
+  start(waiter, need(sys::cap_grant(waiter.process, n.value, 0x3f, 0), "grant"), 0);
+  report("notify_rt_cross", median([&] { raw_call<0>(45, n.value, 1); }));
+  need(sys::process_kill(waiter.process, 0).status(), "kill");
 }
 
 // Memory that one more of something costs: pages that are gone from the machine, whoever they are charged to.
@@ -297,14 +359,7 @@ int main() {
 
   CapIndex lonely = need(sys::notification_create(self().group), "notification");
   report("notify_no_waiter", median([&] { raw_call<0>(45, lonely.value); }));
-  {
-    Child waiter = make_child(bench_waiter, bench_waiter_end, kNormalLevel + 4, true);
-    CapIndex n = need(sys::notification_create(self().group), "notification");
-    u64 target = need(sys::cap_grant(waiter.process, n.value, 0x3f, 0), "grant");
-    start(waiter, target, 0);
-    report("notify_wake_cross", median([&] { (void)sys::notification_signal(n, 1); }));
-    need(sys::process_kill(waiter.process, 0).status(), "kill");
-  }
+  bench_signal();
   {
     Child other = make_child(bench_yielder, bench_yielder_end, kNormalLevel, true);
     start(other, 0, 0);
@@ -330,7 +385,8 @@ int main() {
                                     },
                                     200, 20));
   bench_thread();
-  bench_interrupt();
+  bench_device();
+  bench_timer();
   {
     constexpr u64 kPages = 2048;
     CapIndex memory = need(sys::memory_create(self().group, kPages, 0), "memory");

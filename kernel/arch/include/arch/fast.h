@@ -23,6 +23,14 @@ namespace keel::arch {
 extern "C" {
 // Leaves to user mode with the registers as they are, as `thread`.
 KEEL_FAST [[gnu::visibility("hidden")]] void entry_fast_exit(KEEL_FAST_PARAMETERS);
+// The same as a thread whose registers are in its state, all that a call keeps.
+KEEL_FAST [[gnu::visibility("hidden")]] void entry_fast_resume(KEEL_FAST_PARAMETERS);
+// Leaves through finish_entry().
+KEEL_FAST [[gnu::visibility("hidden")]] void entry_leave(KEEL_FAST_PARAMETERS);
+// Hands the interrupt with the vector `target` to the path that handles all.
+KEEL_FAST [[gnu::visibility("hidden")]] void entry_slow_interrupt(KEEL_FAST_PARAMETERS);
+// The same as the thread that made the call, which named no live capability.
+KEEL_FAST [[gnu::visibility("hidden")]] void entry_bad_capability(KEEL_FAST_PARAMETERS);
 // Starts the call again on the path that handles everything.
 KEEL_FAST [[gnu::visibility("hidden")]] void entry_slow_call(KEEL_FAST_PARAMETERS);
 }

@@ -18,10 +18,26 @@ inline T* in_register(T* p) {
   return p;
 }
 
+template <class... T>
+inline void forget(T&... values) {
+  ((values = {}), ...);
+}
+
+inline u64 and_mask(u64 value, const Atomic<u64>& mask) { return value & mask.load(kAcquire); }
+inline bool is_equal(const Atomic<u64>& word, u64 value) { return word.load(kAcquire) == value; }
+
+inline u64 fast_clock(const Cpu& cpu) { return cpu.arch.clock; }
+inline void acknowledge_interrupt() {}
+
 inline void fast_switch(Cpu& cpu, Thread&, Thread& to, u64&) {
   if (cpu.space.load(kRelaxed) == to.space) return;
   cpu.space.store(to.space, kRelaxed);
   ++cpu.arch.address_space_loads;
+}
+
+inline void switch_from_interrupted(Cpu& cpu, Thread& from, Thread& to) {
+  u64 status = 0;
+  fast_switch(cpu, from, to, status);
 }
 
 }  // namespace keel::arch

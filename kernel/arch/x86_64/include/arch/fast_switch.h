@@ -27,6 +27,39 @@ template <class T>
   return p;
 }
 
+// The value is of no interest any more: whatever is in its register may stay there.
+[[gnu::always_inline]] inline u64 anything() {
+  u64 value;
+  asm volatile("" : "=r"(value));  // volatile: each its own register
+  return value;
+}
+template <class... T>
+[[gnu::always_inline]] inline void forget(T&... values) {
+  ((values = anything()), ...);
+}
+
+// What the compiler makes two instructions and a register of, because the words are atomic. and_mask: loads that follow
+// it in the program do so in the machine.
+[[gnu::always_inline]] inline u64 and_mask(u64 value, const Atomic<u64>& mask) {
+  asm volatile("andq %1, %0" : "+r"(value) : "m"(mask) : "memory", "cc");
+  return value;
+}
+[[gnu::always_inline]] inline bool is_equal(const Atomic<u64>& word, u64 value) {
+  bool equal;
+  asm volatile("cmpq %2, %1" : "=@cce"(equal) : "m"(word), "r"(value));
+  return equal;
+}
+
+[[gnu::always_inline]] inline u64 fast_clock(const Cpu&) {
+  u64 low, high;  // RDTSC clears the upper halves
+  asm volatile("rdtsc" : "=a"(low), "=d"(high));
+  return high << 32 | low;
+}
+
+// The register of the local interrupt controller that takes acknowledgements.
+extern "C" [[gnu::visibility("hidden")]] volatile u32* end_of_interrupt_register;
+[[gnu::always_inline]] inline void acknowledge_interrupt() { *end_of_interrupt_register = 0; }
+
 // Puts the next thread's FS base and, when it lives elsewhere, its address space into the CPU. Vector state and GS base
 // do not survive a message: between processes they are reset. SAFETY (all of this file): the thread is about to run,
 // its address space is alive, and the kernel half is the same in all.
@@ -41,6 +74,22 @@ template <class T>
   // The mask of what to restore is edx:eax, of which only the low three bits name anything: they are set in `status`,
   // whose low byte the caller clears afterwards, and rdx stays what it is, a word of the message.
   asm volatile("orl $7, %%eax\n xrstorq %1" : "+a"(status) : "m"(initial_vector_area) : "memory");
+}
+
+// The same after an interrupt: what user mode had there is kept for `from`, which goes on with it later.
+[[gnu::always_inline]] inline void switch_from_interrupted(Cpu& cpu, Thread& from, Thread& to) {
+  asm volatile("rdfsbase %0" : "=r"(from.state.fs_base));
+  asm volatile("rdgsbase %0" : "=r"(from.state.gs_base));
+  asm volatile("xsaveq %0\n xrstorq %1"
+               : "=m"(from.state.vector)
+               : "m"(initial_vector_area), "a"(7), "d"(0)
+               : "memory");
+  asm volatile("wrfsbase %0" : : "r"(to.state.fs_base));
+  asm volatile("wrgsbase %0" : : "r"(u64{0}));
+  AddressSpace* space = to.space;
+  if (cpu.space.load(kRelaxed) == space) return;
+  cpu.space.store(space, kRelaxed);
+  asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
 }
 
 }  // namespace keel::arch
