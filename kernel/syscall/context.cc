@@ -103,7 +103,8 @@ Result<void> CallContext::run_message_call(Call call) {
 }
 
 void CallContext::finish(Result<void> outcome) {
-  if (thread.phase.status != ThreadStatus::running) return;
+  // It may wait already, or have left with a server that took its call, and even run again elsewhere.
+  if (!thread.is_here(cpu) || thread.phase.status != ThreadStatus::running) return;
   Status status = outcome.status();
   if (status == Status::restart) {
     // A visitor goes on without going home in between.

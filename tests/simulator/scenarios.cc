@@ -65,7 +65,10 @@ Program client(World& w, CapIndex port, u32 count, std::shared_ptr<Score> score)
     if (*sent != 0) {
       switch (last.status) {
         case Status::ok:
-          if (last.word[0] != *sent + 1) w.fail("an answer to another call");
+          if (last.word[0] != *sent + 1) {
+            w.say("thread %llu asked %llx and got %llx", self.id(), *sent, last.word[0]);
+            w.fail("an answer to another call");
+          }
           ++score->answers;
           break;
         case Status::timed_out:

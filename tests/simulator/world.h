@@ -2,6 +2,7 @@
 // decided by (scenario, number of CPUs, seed) alone.
 #pragma once
 
+#include <cstdio>
 #include <functional>
 #include <map>
 #include <vector>
@@ -85,6 +86,11 @@ class World final : public arch::Simulation::Body {
   u64 entries() const { return entries_; }
   Cpu& now_on();  // the CPU whose code runs, or the first
   [[noreturn]] void fail(const char* what);
+  template <class... A>
+  static void say(const char* format, A... values) {
+    std::fprintf(stderr, format, static_cast<unsigned long long>(values)...);
+    std::fputc('\n', stderr);
+  }
 
   // What to print when something breaks.
   static const char* banner;
