@@ -1,6 +1,7 @@
 // CapSpace: the capabilities that a process holds. A two-level table of slots; user code names a slot by CapIndex.
 //
-// Invariants   I1 a slot whose name is an index of its own number is live; that name was never in the slot before (a slot
+// Invariants   I1 a slot whose name is an index of its own number is live; that name was never in the slot before (a
+// slot
 //                 whose generations are used up is never used again). The name of any other slot has another number, so
 //                 that no index finds it: one comparison tells whether an index is live.
 //              I2 the name of a dying slot is changed before anything else; object, scope, rights and node keep their
@@ -35,7 +36,9 @@ struct CapSlot {
     return u64{generation} << 32 | u64{number} << kNumberShift;
   }
   // The name of a slot that is no longer live: the same generation, a number whose place is next door (I1).
-  static constexpr u64 dead(u64 name) { return name ^ u64{1} << kNumberShift; }
+  static constexpr u64 dead(u64 name) {
+    return name ^ u64 { 1 } << kNumberShift;
+  }
   static constexpr u32 generation(u64 name) { return u32(name >> 32); }
 
   CapIndex index() const { return CapIndex(name.load(kRelaxed)); }
@@ -105,7 +108,8 @@ class CapSpace {
   // A borrow, valid until the kernel is left or preempted. Errors: bad_capability.
   Result<CapSlot*> find(CapIndex index) const {
     CapSlot& slot = directory_.at(index.value);
-    if (slot.name.load(kAcquire) != index.value) [[unlikely]] return Status::bad_capability;  // pairs with publish()
+    if (slot.name.load(kAcquire) != index.value) [[unlikely]]
+      return Status::bad_capability;  // pairs with publish()
     return &slot;
   }
   // Errors: bad_capability, wrong_kind, missing_right.
@@ -196,7 +200,7 @@ class CapSpace {
   bool closed_ GUARDED_BY(lock_) = false;
   bool swept_all_ GUARDED_BY(lock_) = false;  // closed, and the last period has begun
   bool wide_ GUARDED_BY(lock_) = false;
-  u32 cursor_ = 0;  // teardown
+  u32 cursor_ = 0;       // teardown
   Atomic<u32> used_{0};  // written under lock_
   Atomic<u32> limit_{kMaxSlots};
   CapSlot* few_[kFewChunks] = {};

@@ -187,7 +187,8 @@ void visit(Cpu& cpu, Thread& thread) {
 void visit_with_fault(Cpu& cpu, Thread& thread) {
   thread.phase = {ThreadStatus::running};
   deliver_fault(cpu, thread);
-  if (thread.is_here(cpu) && thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);  // its process is going
+  // It is running still when its process is going.
+  if (thread.is_here(cpu) && thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);
 }
 
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail) {

@@ -124,7 +124,7 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
     context = &own_context;
   }
   change_home(from, to);
-  from.send(to, traveller_);
+  from.send(to, traveller_);  // from here on it may be running elsewhere
 }
 
 // It has arrived where it runs: what became of the call that it serves?
@@ -344,6 +344,13 @@ void Thread::set_level(Cpu& on, u32 level) {
   if (on.scheduler.top_level() > i32(on.context->level)) on.reschedule = true;
 }
 
-u64 Thread::consumed_ns() const { return machine().clock.to_ns(own_context.consumed); }
+u64 Thread::uncharged(Cpu& cpu) const {
+  if (run_on->context != &own_context) return 0;
+  const u64 since = run_on->context_since;
+  const u64 now = cpu.now_tsc();
+  return now > since ? now - since : 0;
+}
+
+u64 Thread::consumed_ns(Cpu& cpu) const { return machine().clock.to_ns(own_context.consumed + uncharged(cpu)); }
 
 }  // namespace keel

@@ -100,7 +100,7 @@ class Thread final : public KObject, public TimerEntry {
   // The IPC path touches these: one or two cache lines.
   Atomic<u32> flags{0};
   Phase phase;
-  Cpu* run_on = nullptr;     // where it runs
+  Cpu* run_on = nullptr;   // where it runs
   CapDirectory directory;  // of the process's capability space, from when it joins the process
   SchedulingContext* context = &own_context;
   AddressSpace* space = nullptr;
@@ -153,7 +153,7 @@ class Thread final : public KObject, public TimerEntry {
     fault,  // its fault is delivered there
     wake,   // it stays: who claimed it out of a shared queue tells its custodian
   };
-  // Sends it away. It is local and in no queue.
+  // Sends it away. It is local and in no queue; and nobody's to look at afterwards, unless it is_here().
   void depart(Cpu& from, Cpu& to, Travel what);
   // A queue gives it to the caller to wake: see SharedQueue.
   void wake_claimed(Cpu& cpu, Status status, u64 word0);
@@ -182,7 +182,10 @@ class Thread final : public KObject, public TimerEntry {
   // contexts.
   void leave_callee(Cpu& cpu);
 
-  u64 consumed_ns() const;
+  u64 consumed_ns(Cpu& cpu) const;
+  // Time stamps that the thread has used, on its own context, since that was charged last; of a thread that runs
+  // elsewhere a fair guess.
+  u64 uncharged(Cpu& cpu) const;
 
  private:
   template <class T, class... A>

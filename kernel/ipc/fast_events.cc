@@ -127,7 +127,8 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* notification = static_cast<Notification*>(slot->object);
-  if (status >> Descriptor::kWordsShift != 0 || thread->flags.load(kRelaxed) != 0 || notification->home() != cpu) [[unlikely]] {
+  if (status >> Descriptor::kWordsShift != 0 || thread->flags.load(kRelaxed) != 0 || notification->home() != cpu)
+      [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (notification->bits() != 0) {

@@ -1,9 +1,9 @@
 // Notification: a word of sticky bits to wait for. Interrupts, timers and deaths end here.
 //
 // Invariants   I1 bits_ == 0 while a thread waits, here or as a receiver on the port that it is bound to.
-// Locks        none: like its waiters it belongs to one CPU; a signal from elsewhere is left in remote_bits_ and posted.
-// Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with Revoked.
-// Costs        signal without a waiter: one OR.
+// Locks        none: like its waiters it belongs to one CPU; a signal from elsewhere is left in remote_bits_ and
+// posted. Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with
+// Revoked. Costs        signal without a waiter: one OR.
 #pragma once
 
 #include <utility>

@@ -17,7 +17,7 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
   u64 tsc = process.consumed();
-  process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed; });
+  process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed + t.uncharged(c.cpu); });
   return c.machine().clock.to_ns(tsc);
 }
 
@@ -153,7 +153,7 @@ Result<void> thread_set_level(CallContext& c, Thread& thread, u64 level) {
 
 Result<void> thread_set_affinity(CallContext& c, Thread& thread, u64 cpus) { return set_affinity(c.cpu, thread, cpus); }
 
-Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
+Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
   u64 state = 0;
   switch (t.phase.status) {
     case ThreadStatus::fresh:
@@ -170,7 +170,7 @@ Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
       state = 5;
       break;
   }
-  return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches, t.run_on->index};
+  return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(c.cpu), t.switches, t.run_on->index};
 }
 
 Result<u64> thread_registers(CallContext& c, Thread& t) {
