@@ -17,8 +17,9 @@ inline constexpr Order kSeqCst = std::memory_order_seq_cst;
 
 #ifdef KEEL_SIMULATION
 void simulation_point();
-// Stores weaker than seq_cst may be seen by other CPUs later, in the order in which they were made, as long as no fence,
-// exchange or sequentially consistent access of this CPU comes. True: the simulator makes the store when it is time.
+// Stores weaker than seq_cst may be seen by other CPUs later, in the order in which they were made, as long as no
+// fence, exchange or sequentially consistent access of this CPU comes. True: the simulator makes the store when it is
+// time.
 bool simulation_store(void* at, u64 value, u32 size);
 // True: this CPU has stored *value there, and others do not see it yet.
 bool simulation_load(const void* at, u64* value);

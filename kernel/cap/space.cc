@@ -248,12 +248,16 @@ bool CapSpace::remove(Cpu& cpu, CapIndex index) {
   return true;
 }
 
-void CapSpace::clear_revoked(Cpu& cpu, CapNode& node) {
+bool CapSpace::clear_revoked(CapNode& node) {
   const u32 number = u32(node.slot);
   CapSlot& slot = slot_number(number);
   const u64 name = slot.name.load(kAcquire);
-  if (slot.node() != &node || !is_live(number, name) || !clear(slot, name)) return;
-  retire(cpu, number, *node.object, slot.rights());
+  return slot.node() == &node && is_live(number, name) && clear(slot, name);
+}
+
+void CapSpace::retire_revoked(Cpu& cpu, CapNode& node) {
+  const u32 number = u32(node.slot);
+  retire(cpu, number, *node.object, slot_number(number).rights());
 }
 
 CapSlot* CapSpace::next(u32* cursor) const {

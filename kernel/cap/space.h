@@ -132,7 +132,9 @@ class CapSpace {
   // Gives a capability up. False: it was gone already.
   bool remove(Cpu& cpu, CapIndex index);
   // A revocation took the node of slot `index` out of the tree: clears the slot.
-  void clear_revoked(Cpu& cpu, CapNode& node);
+  // True: the slot was live; retire_revoked() must follow, without the tree lock.
+  bool clear_revoked(CapNode& node);
+  void retire_revoked(Cpu& cpu, CapNode& node);
 
   // The first live slot at or after `cursor` (a slot number); null when none is left. Looks at up to 512 slots and says
   // in *cursor how far it came.

@@ -185,7 +185,7 @@ bool release_slot_node(Cpu& cpu, CapNode& node) {
 
 Result<void> begin_revoke(Cpu& cpu, CapNode& root) {
   LockGuard guard(cpu, root.object->tree_lock());
-  if (!root.linked()) return Status::revoked;
+  if (root.kind != NodeKind::slot) return Status::revoked;  // given up meanwhile: a tombstone's mark would stay
   if (!root.dying) {
     root.dying = true;
     root.object->begin_revoke();
@@ -200,20 +200,23 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
     CapNode* leaf = &root;
     NodeKind kind = NodeKind::unlinked;
     CapNode* freed = nullptr;
-    RefPtr<KObject> holder;  // keeps the space of a slot alive until the slot is cleared
+    bool cleared = false;
+    RefPtr<KObject> holder;  // keeps the space of a slot alive
     {
       LockGuard guard(cpu, object.tree_lock());
       while (leaf->first_child != nullptr) leaf = leaf->first_child;
-      if (leaf == &root) return true;
+      if (leaf == &root) return !object.has_revoked_regions();
       kind = leaf->kind;
       if (kind == NodeKind::slot) holder = RefPtr<KObject>(static_cast<CapSpace*>(leaf->holder)->owner());
       freed = remove_locked(object, *leaf);
+      // Under the lock, so that another revocation that finds no leaf any more knows that all slots are cleared.
+      if (kind == NodeKind::slot) cleared = static_cast<CapSpace*>(leaf->holder)->clear_revoked(*leaf);
       if (kind == NodeKind::region) object.add_revoked_region(*leaf);
     }
     free_tombstones(cpu, freed);
     if (kind == NodeKind::slot) {
       auto* space = static_cast<CapSpace*>(leaf->holder);
-      space->clear_revoked(cpu, *leaf);
+      if (cleared) space->retire_revoked(cpu, *leaf);
       free_slot_node(cpu, space->group(), *leaf);
     } else if (kind == NodeKind::region) {
       if (!object.finish_revoked_region(cpu)) return false;

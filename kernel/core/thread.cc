@@ -177,6 +177,20 @@ void Thread::wake_claimed(Cpu& cpu, Status status, u64 word0) {
   }
 }
 
+void Thread::wait_for_grace(Cpu& on) {
+  if (on.grace.is_over(on)) return;
+  begin_wait(on, WaitKind::grace, nullptr, kNoCapability, kForever);
+  add_ref();  // the period's
+  on.grace.retire(on, grace_over_);
+}
+
+bool Thread::GraceOver::step(Cpu& cpu) {
+  if (thread_.is_here(cpu) && thread_.waits_for(WaitKind::grace))
+    thread_.end_wait(cpu, Status::ok);  // else it was killed
+  thread_.drop_ref();
+  return true;
+}
+
 void Thread::leave_wait(Cpu& on) {
   if (has_flags(kTimed)) TimerQueue::remove(on, *this);
   if (phase.wait == WaitKind::receive) static_cast<Port*>(wait.object)->receiver_left(*this);
@@ -289,7 +303,7 @@ void Thread::resume(Cpu& on) {
 }
 
 void Thread::cancel(Cpu& on) {
-  if (waits() && phase.wait != WaitKind::stopped && !phase.fault) {
+  if (waits() && phase.wait != WaitKind::stopped && phase.wait != WaitKind::grace && !phase.fault) {
     abort_wait(on, Status::cancelled);
   } else if (phase.status != ThreadStatus::dead) {
     set_flags(kCancel);

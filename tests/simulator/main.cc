@@ -1,12 +1,12 @@
-// simulator [--cpus=N] [--scenario=NAME] [--seed=N] [--count=N] [--trace]: runs each scenario with as many seeds. A run that breaks
-// prints the command that repeats it.
+// simulator [--cpus=N] [--scenario=NAME] [--seed=N] [--count=N] [--trace]: runs each scenario with as many seeds. A run
+// that breaks prints the command that repeats it.
+#include <unistd.h>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <string>
-#include <unistd.h>
 
 #include "tests/simulator/world.h"
 
@@ -56,8 +56,8 @@ int main(int argc, char** argv) {
     const std::clock_t start = std::clock();
     for (u64 s = seed; s < seed + count; ++s) {
       const u32 with = cpus != 0 ? cpus : u32(2 + s % 3);
-      snprintf(g_banner, sizeof(g_banner), "%s --scenario=%s --cpus=%u --seed=%llu --count=1", argv[0], scenario.name, with,
-               (unsigned long long)s);
+      snprintf(g_banner, sizeof(g_banner), "%s --scenario=%s --cpus=%u --seed=%llu --count=1", argv[0], scenario.name,
+               with, (unsigned long long)s);
       alarm(kSecondsPerRun);
       World world(with, s);
       std::function<void()> look = scenario.set_up(world);

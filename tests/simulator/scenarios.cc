@@ -1,13 +1,12 @@
-// What the simulated machines do. Each scenario keeps an account of what user mode can see, and says at the end what must be so.
+// What the simulated machines do. Each scenario keeps an account of what user mode can see, and says at the end what
+// must be so.
 #include "tests/simulator/world.h"
 
 namespace keel::simulator {
 namespace {
 
-
-
-// A server that answers each call with the word that came, plus one. Sometimes it takes the call into a Reply object first, and makes a
-// call of its own in between.
+// A server that answers each call with the word that came, plus one. Sometimes it takes the call into a Reply object
+// first, and makes a call of its own in between.
 Program server(World& w, CapIndex port, CapIndex reply, CapIndex other) {
   struct State {
     enum { start, got, taken, busy } at = start;
@@ -114,7 +113,8 @@ std::function<void()> calls(World& w) {
   std::vector<CapIndex> victims;
   const u32 count = u32(1 + w.random(3));
   for (u32 i = 0; i < 1 + w.random(2); ++i) {
-    w.thread(servers, kNormalLevel + u32(w.random(3)), server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap));
+    w.thread(servers, kNormalLevel + u32(w.random(3)),
+             server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap));
   }
   for (u32 i = 0; i < count; ++i) {
     auto score = std::make_shared<Score>();
@@ -123,16 +123,16 @@ std::function<void()> calls(World& w) {
     victims.push_back(w.give(servers, t));
   }
   // Somebody who disturbs: cancels, suspends and resumes.
-  w.thread(servers, kNormalLevel + 1, [&w, victims, left = u32(w.random(6)), stopped = kNoCapability](
-                                          Thread&, const Answer&) mutable -> Act {
-    if (stopped != kNoCapability) return ask(Call::thread_resume, std::exchange(stopped, kNoCapability));
-    if (left == 0) return leave();
-    --left;
-    const CapIndex victim = victims[w.random(victims.size())];
-    if (w.chance(2)) return ask(Call::thread_cancel, victim);
-    stopped = victim;
-    return ask(Call::thread_suspend, victim);
-  });
+  w.thread(servers, kNormalLevel + 1,
+           [&w, victims, left = u32(w.random(6)), stopped = kNoCapability](Thread&, const Answer&) mutable -> Act {
+             if (stopped != kNoCapability) return ask(Call::thread_resume, std::exchange(stopped, kNoCapability));
+             if (left == 0) return leave();
+             --left;
+             const CapIndex victim = victims[w.random(victims.size())];
+             if (w.chance(2)) return ask(Call::thread_cancel, victim);
+             stopped = victim;
+             return ask(Call::thread_suspend, victim);
+           });
   return [&w, scores] {
     for (const auto& s : scores) {
       if (!s->done || s->answers + s->failures != s->calls) w.fail("a call was never answered");
@@ -155,11 +155,13 @@ std::function<void()> deaths(World& w) {
   const CapIndex target = w.copy(keeper, root, clients, rights::port::call, 7);
   const CapIndex kill[2] = {w.give(keeper, servers), w.give(keeper, clients)};
   auto score = std::make_shared<Score>();
-  for (u32 i = 0; i < 2; ++i) w.thread(servers, kNormalLevel, server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap));
+  for (u32 i = 0; i < 2; ++i)
+    w.thread(servers, kNormalLevel, server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap));
   for (u32 i = 0; i < 2; ++i) w.thread(clients, kNormalLevel, client(w, target, 3, score));
   auto dead = std::make_shared<u32>(0);
   w.thread(keeper, kNormalLevel + u32(w.random(2)),
-           [&w, kill, dead, delay = w.random(12), state = 0, which = w.random(2)](Thread&, const Answer& last) mutable -> Act {
+           [&w, kill, dead, delay = w.random(12), state = 0, which = w.random(2)](Thread&,
+                                                                                  const Answer& last) mutable -> Act {
              if (delay > 0) {
                --delay;
                return ask(Call::yield);
@@ -170,7 +172,8 @@ std::function<void()> deaths(World& w) {
                case 1:
                  return ask(Call::process_wait, kill[which], {~u64{0}});
                default:
-                 if (last.status != Status::ok || (last.word[0] != 5 && last.word[0] != 0)) w.fail("the end of a process was not seen");
+                 if (last.status != Status::ok || (last.word[0] != 5 && last.word[0] != 0))
+                   w.fail("the end of a process was not seen");
                  ++*dead;
                  return leave();
              }
@@ -282,7 +285,8 @@ std::function<void()> revokes(World& w) {
   auto derived_after = std::make_shared<bool>(false);
   for (u32 i = 0; i < 2; ++i) {
     w.thread(b, kNormalLevel,
-             [&w, made, child, revoked, left = 6u, mine = kNoCapability, asked = 0](Thread&, const Answer& last) mutable -> Act {
+             [&w, made, child, revoked, left = 6u, mine = kNoCapability, asked = 0](Thread&,
+                                                                                    const Answer& last) mutable -> Act {
                if (asked == 1 && last.status == Status::ok) {
                  mine = CapIndex(last.word[0]);
                  made->push_back(mine);
@@ -394,8 +398,8 @@ std::function<void()> churn(World& w) {
 
 }  // namespace
 
-const Scenario kScenarios[] = {{"calls", &calls},     {"deaths", &deaths}, {"signals", &signals},
-                               {"words", &words},     {"revokes", &revokes}, {"churn", &churn}};
+const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths},   {"signals", &signals},
+                               {"words", &words}, {"revokes", &revokes}, {"churn", &churn}};
 const u32 kScenarioCount = sizeof(kScenarios) / sizeof(kScenarios[0]);
 
 }  // namespace keel::simulator

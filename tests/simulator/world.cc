@@ -61,7 +61,8 @@ Thread& World::thread(Process& process, u32 level, Program program) {
 
 CapIndex World::copy(Process& from, CapIndex source, Process& to, Rights rights, u64 scope) {
   CapSlot* slot = MUST(from.caps.find(source));
-  return MUST(to.caps.insert_child(now_on(), *slot, rights & CapSlot::rights(slot->load()), scope == 0 ? slot->scope : scope));
+  return MUST(
+      to.caps.insert_child(now_on(), *slot, rights & CapSlot::rights(slot->load()), scope == 0 ? slot->scope : scope));
 }
 
 void World::run() { simulation_.run(); }
@@ -110,7 +111,8 @@ void World::user(Cpu& cpu, Thread& t) {
   if (t.run_on != &cpu) fail("a thread runs on another CPU than it should");
   if (t.home() != &cpu) fail("a thread runs away from home");
   if (t.process->state() == ProcessState::dead) fail("a thread of a dead process runs");
-  const SchedulingContext* context = t.caller != nullptr && t.caller->run_on == &cpu ? t.caller->context : &t.own_context;
+  const SchedulingContext* context =
+      t.caller != nullptr && t.caller->run_on == &cpu ? t.caller->context : &t.own_context;
   if (t.context != context) fail("a thread runs on a context that it should not have");
   if (cpu.context != t.context) fail("somebody else pays");
   auto& s = t.state;
@@ -134,8 +136,8 @@ void World::user(Cpu& cpu, Thread& t) {
   s.rip = kCallSite + 2;
   s.resume = arch::ResumeKind::system_call;
   if (trace) {
-    std::fprintf(stderr, "%8llu cpu %u thread %llu: call %u cap %llx words %llx %llx\n", (unsigned long long)now_, cpu.index,
-                 (unsigned long long)t.id(), u32(act.call), (unsigned long long)act.capability.value,
+    std::fprintf(stderr, "%8llu cpu %u thread %llu: call %u cap %llx words %llx %llx\n", (unsigned long long)now_,
+                 cpu.index, (unsigned long long)t.id(), u32(act.call), (unsigned long long)act.capability.value,
                  (unsigned long long)s.word[0], (unsigned long long)s.word[1]);
   }
   enter(cpu, t);
@@ -169,12 +171,14 @@ void World::check_all() {
   if (!machine_->orphans.empty()) fail("an orphan is left");
   for (const RefPtr<Thread>& held : threads_) {
     const Thread& t = *held;
-    if (t.status() == ThreadStatus::ready || t.status() == ThreadStatus::running) fail("a thread is ready and nobody runs it");
+    if (t.status() == ThreadStatus::ready || t.status() == ThreadStatus::running)
+      fail("a thread is ready and nobody runs it");
     if (t.has_flags(Thread::kMoving)) fail("a thread is on its way for ever");
     if (t.status() == ThreadStatus::dead) continue;
     if (t.callee != nullptr && t.callee->caller != &t) fail("caller and callee do not agree");
     if (t.caller != nullptr && t.caller->callee != &t && !t.waits()) fail("callee and caller do not agree");
-    if (t.waits_for(WaitKind::reply) && t.callee == nullptr && t.reply_object == nullptr) fail("a reply is awaited from nobody");
+    if (t.waits_for(WaitKind::reply) && t.callee == nullptr && t.reply_object == nullptr)
+      fail("a reply is awaited from nobody");
     if (t.wait_queue.linked() && !t.waits()) fail("a thread is in a wait queue and does not wait");
     if (!t.process->alive()) fail("a process is going and a thread of it is not");
   }
@@ -187,7 +191,12 @@ World::Baseline World::baseline() {
   }
   const auto s = machine_->frames.statistics();
   auto& root = machine_->root_group();
-  return {s.free, s.kernel, s.user, s.page_table, machine_->heap.bytes_in_use(), root.usage(Resource::frames),
+  return {s.free,
+          s.kernel,
+          s.user,
+          s.page_table,
+          machine_->heap.bytes_in_use(),
+          root.usage(Resource::frames),
           root.usage(Resource::kernel_bytes)};
 }
 
@@ -216,8 +225,8 @@ void World::finish() {
   if (after != before_) {
     std::fprintf(stderr, "before: free %llu kernel %llu user %llu tables %llu heap %llu frames %llu bytes %llu\n",
                  (unsigned long long)before_.free, (unsigned long long)before_.kernel, (unsigned long long)before_.user,
-                 (unsigned long long)before_.page_table, (unsigned long long)before_.heap, (unsigned long long)before_.frames,
-                 (unsigned long long)before_.bytes);
+                 (unsigned long long)before_.page_table, (unsigned long long)before_.heap,
+                 (unsigned long long)before_.frames, (unsigned long long)before_.bytes);
     std::fprintf(stderr, "after:  free %llu kernel %llu user %llu tables %llu heap %llu frames %llu bytes %llu\n",
                  (unsigned long long)after.free, (unsigned long long)after.kernel, (unsigned long long)after.user,
                  (unsigned long long)after.page_table, (unsigned long long)after.heap, (unsigned long long)after.frames,

@@ -1,5 +1,5 @@
-// World: the real kernel on several simulated CPUs, with user programs that the scenarios give to its threads. What happens is
-// decided by (scenario, number of CPUs, seed) alone.
+// World: the real kernel on several simulated CPUs, with user programs that the scenarios give to its threads. What
+// happens is decided by (scenario, number of CPUs, seed) alone.
 #pragma once
 
 #include <cstdio>

@@ -1,8 +1,9 @@
-// Simulation: several CPUs in one host thread, each a fiber of its own. Every Atomic access, lock and interrupt is a point
-// where another CPU may go on; which one, and when, is decided by a seed alone, so that a run can be repeated exactly.
+// Simulation: several CPUs in one host thread, each a fiber of its own. Every Atomic access, lock and interrupt is a
+// point where another CPU may go on; which one, and when, is decided by a seed alone, so that a run can be repeated
+// exactly.
 //
-// Stores that are not sequentially consistent may wait in a store buffer, one a CPU and in order, and are forwarded to their own
-// CPU's loads: total store order, as on x86.
+// Stores that are not sequentially consistent may wait in a store buffer, one a CPU and in order, and are forwarded to
+// their own CPU's loads: total store order, as on x86.
 //
 // Locks        none: one host thread.
 // Costs        a point without a switch: about 10 instructions. A switch: about 30.
