@@ -35,8 +35,7 @@ void CapSlot::fill(KObject& to, Rights with, u64 new_scope, const CapNode& from)
 
 void CapSpace::make_empty(CapSlot* chunk, u32 first_number) {
   for (u32 i = 0; i < kSlotsPerChunk; ++i) {
-    auto* slot = new (&chunk[i]) CapSlot();
-    slot->name.store(CapSlot::dead(CapSlot::make_name(0, first_number + i)), kRelaxed);
+    new (&chunk[i]) CapSlot(CapSlot::dead(CapSlot::make_name(0, first_number + i)));
   }
 }
 
@@ -76,6 +75,7 @@ Result<void> CapSpace::grow(Cpu& cpu) {
   // Slot 0 of the space is never given out, so that index 0 names nothing.
   first_free_ = base == 0 ? 1 : base;
   for (u32 i = 0; i < kSlotsPerChunk; ++i) chunk[i].scope = i + 1 < kSlotsPerChunk ? base + i + 1 : kNone;
+  thread_fence(kRelease);  // whoever finds the chunk finds its names: an index of 0 would be live in a zeroed one
   chunks_[chunk_count_++] = chunk;
   return {};
 }
