@@ -36,13 +36,17 @@ class Cpu {
   Thread* loaded = nullptr;              // whose FS base and vector state are in the registers
   bool reschedule = false;               // something that should run before `current` became ready
   bool timer_stale = true;               // the hardware timer may not fit the timer queue and the quantum any more
-  u64 context_since = 0;                 // time stamp up to which `context` has been charged
+  u64 context_since = 0;                 // time stamp up to which `context`, or idling, has been charged
   u64 quantum_end_ns = 0;
-  u64 timer_set_ns = ~u64{0};  // what the hardware timer is set to
+  u64 budget_end_ns = kNever;  // when the context's account must be asked whether it may run on
+  u64 timer_set_ns = kNever;   // what the hardware timer is set to
+  u64 idle_tsc = 0;            // time stamps that were charged to nobody
+  u64 reserved_ppm = 0;        // millionths of this CPU that real-time reservations hold
+  static constexpr u64 kNever = ~u64{0};
 
   Machine& machine;
   u32 index;
-  Scheduler scheduler;
+  Scheduler scheduler{*this};
   TimerQueue timers;
   WorkQueue work;
   Grace grace;
@@ -68,8 +72,29 @@ class Cpu {
 
   u64 now_tsc();
   u64 now_ns();
-  // Charges the time since the last change to `context`, then lets `next` pay.
-  void change_context(SchedulingContext* next);
+
+  // Charges the time since the last charge to `context`. All that a path of its own must do that changes `context` is
+  // this, then `context = next`, and it may do so only
+  //   - from one context to another of the same account (context->account == next->account: same group, same
+  //     reservation, same budget, so neither virtual times nor the budget's end change), and
+  //   - when it leaves `current`, the states and the queues as the rest of the kernel expects them (Thread I1-I4), sets
+  //     quantum_end_ns, and timer_stale unless nobody contends.
+  // Everything else goes through change_context.
+  [[gnu::always_inline]] void charge(u64 now) {
+    const u64 time = now - context_since;
+    context_since = now;
+    if (context == nullptr) {
+      idle_tsc += time;
+      return;
+    }
+    context->consumed += time;
+    context->account->used += time;
+  }
+  // Charges, and brings groups, virtual times and budgets up to date.
+  void settle(u64 now);
+  // Settles, then lets `next` pay; null: nobody runs.
+  void change_context(SchedulingContext* next) { change_context(next, now_tsc()); }
+  void change_context(SchedulingContext* next, u64 now);
 };
 
 }  // namespace keel

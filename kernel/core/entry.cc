@@ -22,6 +22,7 @@ void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data =
 
 constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
+constexpr u32 kPicksPerEntry = 32;  // threads that are found not to be allowed to run
 
 // The start of every entry. The fast paths switch threads without a word about cpu.loaded: it is the current thread, if
 // there is one.
@@ -46,10 +47,11 @@ bool may_run_on(Cpu& cpu) {
 void put_back(Cpu& cpu, u64 now) {
   Thread* t = cpu.current;
   if (t == nullptr || t->phase.status != ThreadStatus::running) return;
-  obey_affinity(cpu, *t);
-  if (t->run_on != &cpu) {  // it was told to run elsewhere
-    t->depart(cpu, *t->run_on, Thread::Travel::ready);
-    return;
+  if (!t->may_run_on(cpu)) {
+    cpu.change_context(nullptr);  // settled before it belongs to another CPU
+    t->phase = {ThreadStatus::waiting, WaitKind::stopped};
+    obey_affinity(cpu, *t);
+    if (t->run_on != &cpu) return t->depart(cpu, *t->run_on, Thread::Travel::ready);
   }
   if (t->has_flags(Thread::kSuspend | Thread::kExiting) || !t->process->alive()) {
     t->phase = {ThreadStatus::waiting, WaitKind::stopped};
@@ -64,19 +66,31 @@ void put_back(Cpu& cpu, u64 now) {
   }
 }
 
-Thread* pick(Cpu& cpu) {
-  while (Thread* t = cpu.scheduler.pick()) {
-    if (t->process->alive()) return t;
-    t->phase = {ThreadStatus::waiting, WaitKind::stopped};  // its process is going: the teardown will find it
+// Who runs next. The time up to `now` is settled.
+Thread* pick(Cpu& cpu, u64 now) {
+  for (u32 n = 0; n < kPicksPerEntry; ++n) {
+    Thread* t = cpu.scheduler.pick();
+    if (t == nullptr) return nullptr;
+    if (!t->process->alive()) {
+      t->phase = {ThreadStatus::waiting, WaitKind::stopped};  // its process is going: the teardown will find it
+      continue;
+    }
+    Account& account = *t->context->account;
+    if (!account.limited() || account.exhausted(cpu, now) == nullptr) return t;
+    // If nobody lends, it may be back on a context that it had before.
+    if (!t->borrow_context(cpu, now)) t->context->account->exhausted(cpu, now)->park(cpu, *t);
   }
+  arch::interrupt_self(cpu);  // it may have to wait for the others
   return nullptr;
 }
 
 void set_timer(Cpu& cpu) {
   cpu.timer_stale = false;
   u64 next = cpu.timers.earliest().value;
-  bool contended = cpu.context != nullptr && cpu.scheduler.top_level() >= i32(cpu.context->level);
-  if (contended && cpu.quantum_end_ns < next) next = cpu.quantum_end_ns;
+  if (cpu.context != nullptr) {
+    if (cpu.budget_end_ns < next) next = cpu.budget_end_ns;
+    if (cpu.quantum_end_ns < next && cpu.scheduler.contends(*cpu.context)) next = cpu.quantum_end_ns;
+  }
   if (next == cpu.timer_set_ns) return;
   cpu.timer_set_ns = next;
   arch::set_timer(cpu, next);
@@ -100,17 +114,20 @@ Thread* leave_kernel(Cpu& cpu) {
   bool work_left = serve_others(cpu);
   Thread* next = cpu.current;
   if (!may_run_on(cpu)) {
-    u64 now = cpu.now_ns();
+    const u64 tsc = cpu.now_tsc();
+    const u64 now = cpu.machine.clock.ns_at(tsc);
+    cpu.settle(tsc);
     put_back(cpu, now);
+    cpu.current = nullptr;
     cpu.reschedule = false;
-    next = pick(cpu);
+    next = pick(cpu, tsc);
     if (next != nullptr) {
       cpu.quantum_end_ns = now + (next->quantum_left_ns != 0 ? next->quantum_left_ns : Scheduler::kQuantumNs);
       next->quantum_left_ns = 0;
     }
     cpu.current = next;
     cpu.timer_stale = true;
-    cpu.change_context(next == nullptr ? nullptr : next->context);
+    cpu.change_context(next == nullptr ? nullptr : next->context, tsc);
     trace(cpu, TraceEvent::switch_to, next, 0);
     if (next != nullptr) {
       next->phase = {ThreadStatus::running};
@@ -212,12 +229,21 @@ Thread* enter_interrupt(Cpu& cpu, u32 vector) {
 
 Thread* enter_timer(Cpu& cpu) {
   (void)note_loaded(cpu);
-  u64 now = cpu.now_ns();
-  cpu.timer_set_ns = ~u64{0};
+  const u64 tsc = cpu.now_tsc();
+  const u64 now = cpu.machine.clock.ns_at(tsc);
+  cpu.timer_set_ns = Cpu::kNever;
   cpu.timer_stale = true;
   (void)cpu.timers.run(cpu, now, kTimersPerEntry);
+  if (cpu.context != nullptr && now >= cpu.budget_end_ns) {
+    cpu.settle(tsc);
+    if (cpu.context->account->exhausted(cpu, tsc) != nullptr) {
+      cpu.reschedule = true;
+    } else {
+      cpu.change_context(cpu.context, tsc);  // another slice
+    }
+  }
   if (cpu.current != nullptr && now >= cpu.quantum_end_ns) {
-    if (cpu.scheduler.top_level() >= i32(cpu.context->level)) {
+    if (cpu.scheduler.contends(*cpu.context)) {
       cpu.reschedule = true;
       share_load(cpu);
     } else {

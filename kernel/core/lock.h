@@ -22,6 +22,7 @@ enum class LockRank : u8 {
   cap_space = 40,      // CapSpace: slots and their free list
   memory = 55,         // MemoryObject: pages
   waitable = 60,       // shared queues: word buckets, process exits, log readers
+  scheduler = 65,      // CPU budgets that several CPUs draw on
   interrupts = 70,     // interrupt vectors
   process_list = 80,   // the machine's list of processes
   heap = 85,           // one size class of the kernel heap

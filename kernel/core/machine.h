@@ -42,16 +42,20 @@ class Machine {
   InterruptControl& interrupt_control() { return interrupt_control_; }
   IoPorts& io_ports() { return io_ports_; }
   KernelControl& kernel_control() { return kernel_control_; }
+  // Those in [0, known_cpus) are prepared, all before the first group is made, which has a queue on each. Those in
+  // [0, cpu_count) run.
   Cpu* cpus[kMaxCpus] = {};
-  Atomic<u32> cpu_count{0};  // that run; cpus[0 .. cpu_count) are there
-  u32 present_cpus = 1;      // that the firmware reports
-  CpuSet busy;               // those that are not idle
+  u32 known_cpus = 0;
+  Atomic<u32> cpu_count{0};
+  u32 present_cpus = 1;  // that the firmware reports
+  CpuSet busy;           // those that are not idle
   Orphanage orphans;
   u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }
 
   // What an absent chunk of a capability space points to: slots that are never live.
   CapSlot* empty_chunk() { return empty_chunk_; }
-  // The CPU runs from now on. One at a time.
+  void add_cpu(Cpu& cpu) { cpus[known_cpus++] = &cpu; }
+  // The CPU runs from now on. In the order of their numbers.
   void attach(Cpu& cpu);
   // Takes what the machine itself needs; frames and heap work already. Errors: no_memory.
   Result<void> initialise(Cpu& boot_cpu);

@@ -39,6 +39,7 @@ void kernel_main(BootInfo& boot) {
   // The one machine of a kernel that runs on hardware, and its boot CPU; both live as long as it does.
   Machine& machine = arch::make_machine();
   Cpu& cpu = arch::make_boot_cpu(machine);
+  machine.add_cpu(cpu);
   machine.attach(cpu);
   machine.boot_tsc = boot.entry_tsc;
   const MemoryLayout layout = memory_layout(boot, &early);

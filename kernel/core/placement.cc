@@ -13,7 +13,8 @@ u32 load_of(const Cpu& cpu) { return cpu.scheduler.ready_count() + (cpu.machine.
 // The thread that a CPU can spare for another, or null.
 Thread* spare_thread(Cpu& cpu, const Cpu& thief) {
   return cpu.scheduler.find([&](const Thread& t) {
-    return t.caller == nullptr && t.may_run_on(thief) && !t.has_flags(~u32{0}) && t.context == &t.own_context;
+    return t.caller == nullptr && t.may_run_on(thief) && !t.has_flags(~u32{0}) && t.context == &t.own_context &&
+           !t.reservation && t.borrower == nullptr && t.lender == nullptr && !Scheduler::is_parked(t);
   });
 }
 
@@ -47,7 +48,8 @@ Result<void> set_affinity(Cpu& here, Thread& thread, u64 mask) {
 
 void obey_affinity(Cpu& here, Thread& thread) {
   if (thread.may_run_on(*thread.run_on) || thread.run_on != &here) return;
-  if (thread.caller != nullptr || thread.callee != nullptr) {  // their link is local
+  if (thread.reservation) return;                                                            // it is one CPU's
+  if (thread.caller != nullptr || thread.callee != nullptr || thread.borrower != nullptr) {  // their link is local
     thread.set_flags(Thread::kMustMove);
     return;
   }
@@ -56,22 +58,21 @@ void obey_affinity(Cpu& here, Thread& thread) {
   if (&to == &here) return;
   switch (thread.status()) {
     case ThreadStatus::running:
-      thread.run_on = &to;  // leave_kernel() sends it there
-      to.note_space(thread);
-      here.reschedule = true;
+      here.reschedule = true;  // leave_kernel() sends it there
       break;
     case ThreadStatus::ready:
       here.scheduler.remove(thread);
-      to.note_space(thread);
-      thread.run_on = &to;
+      thread.run_at(to);
       thread.depart(here, to, Thread::Travel::ready);
       break;
+    case ThreadStatus::fresh:
+      thread.assign(to);
+      break;
     case ThreadStatus::waiting:
-      if (thread.waits_for(WaitKind::receive)) static_cast<Port*>(thread.wait.object)->step_back(thread);
+      if (thread.waits_for(WaitKind::receive)) thread.receiving_from().step_back(thread);
       [[fallthrough]];
     default:
-      to.note_space(thread);
-      thread.run_on = &to;  // what it waits for stays where it is: make_ready() sends it
+      thread.run_at(to);  // what it waits for stays where it is: make_ready() sends it
       break;
   }
 }
@@ -99,8 +100,7 @@ void Thief::arrive(Cpu& cpu) {
   }
   if (Thread* thread = spare_thread(cpu, owner_)) {
     cpu.scheduler.remove(*thread);
-    owner_.note_space(*thread);
-    thread->run_on = &owner_;
+    thread->run_at(owner_);
     thread->depart(cpu, owner_, Thread::Travel::ready);
   }
   cpu.send(owner_, *this);

@@ -8,6 +8,7 @@
 #include "kernel/core/entry.h"
 #include "kernel/core/machine.h"
 #include "kernel/core/process.h"
+#include "kernel/core/reservation.h"
 #include "kernel/core/shared_queue.h"
 #include "kernel/group/group.h"
 #include "kernel/ipc/port.h"
@@ -19,7 +20,7 @@ namespace keel {
 
 Thread::Thread(ResourceGroup& group, Process& owner, u32 level)
     : KObject(ObjectKind::thread, group), space(owner.space()), process(&owner) {
-  own_context.level = level;
+  own_context.level = own_context.base_level = level;
   own_context.owner = this;
   machine().count_thread(1);
 }
@@ -86,15 +87,23 @@ void Thread::make_ready(Cpu& on) {
   phase = {ThreadStatus::ready};
   on.scheduler.enqueue_back(*this);
   if (on.current == nullptr || on.context == nullptr) return;
-  if (on.context->level < context->level) on.reschedule = true;
+  if (on.scheduler.preempts(*context, *on.context)) on.reschedule = true;
   on.timer_stale = true;  // the quantum counts now
 }
 
 bool Thread::may_run_on(const Cpu& cpu) const { return (affinity >> cpu.index % 64 & 1) != 0; }
 
 void Thread::assign(Cpu& cpu) {
-  run_on = &cpu;
   set_home(cpu);
+  run_at(cpu);
+}
+
+Port& Thread::receiving_from() const { return serves != nullptr ? *serves : *static_cast<Port*>(wait.object); }
+
+void Thread::run_at(Cpu& cpu) {
+  if (serves != nullptr && serves->home() != &cpu) serves->dismiss(*this);
+  run_on = &cpu;
+  own_context.account = reservation ? &reservation->account() : &process->group().queue(cpu).account;
   cpu.note_space(*this);
 }
 
@@ -112,6 +121,8 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   set_flags(kMoving);
   phase = {ThreadStatus::waiting, WaitKind::travel, phase.fault};
   travel_ = what;
+  // A port keeps no server that is about to receive elsewhere.
+  if (leaves_home && serves != nullptr && what == Travel::call && caller == nullptr) serves->dismiss(*this);
   if (caller != nullptr && leaves_home && !away_) {
     away_ = true;  // I6
     caller->add_ref();
@@ -193,8 +204,8 @@ bool Thread::GraceOver::step(Cpu& cpu) {
 
 void Thread::leave_wait(Cpu& on) {
   if (has_flags(kTimed)) TimerQueue::remove(on, *this);
-  if (phase.wait == WaitKind::receive) static_cast<Port*>(wait.object)->receiver_left(*this);
-  if (phase.wait == WaitKind::send) static_cast<Port*>(wait.object)->caller_left(*this);
+  if (phase.wait == WaitKind::receive) receiving_from().receiver_left(*this);
+  if (phase.wait == WaitKind::send) static_cast<Port*>(wait.object)->caller_left(on, *this);
   if (wait.shared == nullptr && wait_queue.linked()) wait_queue.unlink();
   wait.shared = nullptr;
   clear_flags(kTimed | kFaulted);
@@ -239,15 +250,13 @@ void Thread::leave_callee(Cpu& on) {
   callee = nullptr;
   if (!server->is_here(on)) return;  // it will look when it is back: I6
   server->caller = nullptr;
+  if (server->lender != nullptr) server->lender->borrower = nullptr;
+  server->lender = nullptr;
   // I4: whoever ran on our context through this call goes on with the server's own.
-  SchedulingContext* lost = server->context;
-  for (Thread* t = server; t != nullptr && t->is_here(on) && t->context == lost; t = t->callee) {
-    bool queued = t->phase.status == ThreadStatus::ready;
-    if (queued) on.scheduler.remove(*t);
-    t->context = &server->own_context;
-    if (queued) on.scheduler.enqueue_back(*t);
-    if (on.current == t) on.change_context(t->context);
-  }
+  SchedulingContext& lost = *server->context;
+  move_contexts(on, server, lost, server->own_context);
+  if (lost.level != lost.base_level) refresh_level(on, lost);
+  if (server->serves != nullptr && server->serves->has_callers()) refresh_level(on, server->own_context);
 }
 
 void Thread::fail_caller(Cpu& on, Status result) {
@@ -280,8 +289,7 @@ void Thread::expired(Cpu& on) {
 void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) {
   state.start(entry, stack, argument0, argument1);
   Cpu& to = choose_cpu(on, *this);
-  run_on = &to;
-  to.note_space(*this);
+  run_at(to);
   make_ready(on);
 }
 
@@ -333,29 +341,36 @@ bool Thread::kill(Cpu& on) {
     leave_wait(on);
   }
   phase = {ThreadStatus::dead};
+  if (lender != nullptr) lender->stop_lending(on);
+  if (serves != nullptr) serves->dismiss(*this);
   if (on.loaded == this) on.loaded = nullptr;
   if (on.current == this) {  // it may be freed before the kernel is left
     on.change_context(nullptr);
     on.current = nullptr;
   }
   fail_caller(on, Status::peer_died);
+  if (reservation) set_reservation(on, nullptr, own_context.base_level);
   (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
   process->remove_thread(on, *this, ran);
   return true;
 }
 
 void Thread::set_level(Cpu& on, u32 level) {
-  if (context != &own_context || phase.status != ThreadStatus::ready) {
-    own_context.level = level;
-  } else {
-    on.scheduler.remove(*this);
-    own_context.level = level;
-    on.scheduler.enqueue_back(*this);
-  }
-  if (on.current == nullptr || on.context == nullptr) return;
-  // Whoever runs may have to make room: for this thread, or as one that is below others now.
-  on.timer_stale = true;
-  if (on.scheduler.top_level() > i32(on.context->level)) on.reschedule = true;
+  own_context.base_level = level;
+  refresh_level(on, own_context);
+}
+
+void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
+  const bool queued = phase.status == ThreadStatus::ready && context == &own_context;
+  if (queued) on.scheduler.remove(*this);
+  if (reservation) reservation->leave(*this);
+  if (to != nullptr) to->join(*this);
+  // Others may run on it: whoever pays from now on is another.
+  if (on.context == &own_context) on.settle(on.now_tsc());
+  own_context.account = to != nullptr ? &to->account() : &process->group().queue(*run_on).account;
+  if (queued) on.scheduler.enqueue_back(*this);
+  if (on.context == &own_context) on.change_context(&own_context);
+  if (phase.status != ThreadStatus::dead) set_level(on, level);
 }
 
 u64 Thread::uncharged(Cpu& cpu) const {

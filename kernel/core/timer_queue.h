@@ -18,6 +18,7 @@ class TimerEntry {
   TimerEntry(const TimerEntry&) = delete;
   TimerEntry& operator=(const TimerEntry&) = delete;
   virtual ~TimerEntry() = default;
+  bool is_queued() const { return queued_; }
   // What it was last queued for.
   Deadline deadline() const { return Deadline(deadline_ns_); }
 

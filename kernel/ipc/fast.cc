@@ -67,7 +67,6 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
 KEEL_FAST [[gnu::noinline]] static void commit_reply_receive(KEEL_FAST_PARAMETERS) {
   Thread* server = cpu->current;
   server->phase = {ThreadStatus::waiting, WaitKind::receive};
-  server->wait.capability = CapIndex(target);
   server->context = &server->own_context;
   server->caller = nullptr;
   thread->callee = nullptr;
@@ -94,6 +93,9 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
       thread->run_on != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
+  if (server->receive_capability != CapIndex(target)) [[unlikely]] {  // the port that it serves is another: Thread I5
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
   CapSlot* slot = slot_of(*server, target);
   if (!is_live(*slot, target) || !slot->has(FastUse::receive)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
@@ -105,7 +107,6 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   cpu = arch::in_register(cpu);  // the server is loaded again rather than kept: there are no registers to keep it in
   server = cpu->current;
   port->receiver_ = server;
-  server->wait.object = port;
   if constexpr (Carried) carry(*server, *thread, status);
   [[clang::musttail]] return commit_reply_receive(KEEL_FAST_ARGUMENTS);
 }

@@ -41,19 +41,23 @@ KEEL_FAST [[gnu::noinline]] static void run_next(KEEL_FAST_PARAMETERS) {
 
 KEEL_FAST void fast_yield(KEEL_FAST_PARAMETERS) {
   thread = cpu->current;
-  const u32 level = cpu->context->level;
-  Thread* next = FastScheduling::first(cpu->scheduler, level);
+  if (!FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
+  ReadyList& list = FastScheduling::list(cpu->scheduler, cpu->context->level);
+  Thread* next = list.first;
   if (next == nullptr) {
     target = 0;
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  if ((thread->flags.load(kRelaxed) | next->flags.load(kRelaxed)) != 0) [[unlikely]] {
+  if ((thread->flags.load(kRelaxed) | next->flags.load(kRelaxed)) != 0 || !FastScheduling::plain(*cpu, *next->context))
+      [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   end_call(*thread, 0);
   thread->phase = {ThreadStatus::ready};
-  FastScheduling::rotate(cpu->scheduler, *thread, *next, level);
+  FastScheduling::rotate(*thread, *next, list);
   thread = next;
   KEEL_FAST_FORGET;
   [[clang::musttail]] return run_next(KEEL_FAST_ARGUMENTS);
@@ -76,7 +80,8 @@ KEEL_FAST [[gnu::noinline]] static void commit_signal(KEEL_FAST_PARAMETERS) {
 
 // thread = the waiter that gets the bits in w0.
 KEEL_FAST [[gnu::noinline]] static void wake(KEEL_FAST_PARAMETERS) {
-  if (w0 == 0 || cpu->current->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu)) [[unlikely]] {
+  if (w0 == 0 || cpu->current->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
+      cpu->context->account != thread->context->account || !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   const u32 level = cpu->context->level;
@@ -90,7 +95,7 @@ KEEL_FAST [[gnu::noinline]] static void wake(KEEL_FAST_PARAMETERS) {
   thread->wait_queue.unlink();
   end_call(*thread, w0);
   thread->phase = {ThreadStatus::ready};
-  FastScheduling::enqueue_back(cpu->scheduler, *thread);
+  FastScheduling::enqueue_back(cpu->scheduler, *thread, FastScheduling::list(cpu->scheduler, thread->context->level));
   thread = cpu->current;
   w0 = w1 = w2 = w3 = w4 = w5 = w6 = w7 = target = 0;
   status = u64(Status::ok);
@@ -140,12 +145,12 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  const i32 top = cpu->scheduler.top_level();
-  if (top < 0 || w0 != kForever.value) [[unlikely]] {
+  if (w0 != kForever.value || !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  Thread* next = FastScheduling::first(cpu->scheduler, u32(top));
-  if (next->flags.load(kRelaxed) != 0) [[unlikely]] {
+  Thread* next = FastScheduling::top(cpu->scheduler);
+  if (next == nullptr || next->flags.load(kRelaxed) != 0 || next->context->account != cpu->context->account)
+      [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   thread->phase = {ThreadStatus::waiting, WaitKind::notification};
@@ -169,7 +174,8 @@ KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
   Thread* from = cpu->current;
   thread = interrupt->plain_target()->home() == cpu ? interrupt->plain_target()->first_waiter() : nullptr;
   if (thread == nullptr || from->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
-      thread->context->level <= cpu->context->level) [[unlikely]] {
+      thread->context->level <= cpu->context->level || thread->context->account != cpu->context->account ||
+      !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }

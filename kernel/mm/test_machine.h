@@ -21,6 +21,7 @@ class TestMachine {
     memory_ = static_cast<char*>(
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (memory_ == MAP_FAILED) __builtin_trap();
+    machine_->add_cpu(*cpu_);
     machine_->attach(*cpu_);
     const PhysRange ram[] = {range(0, bytes)};
     MUST(machine_->frames.initialise(ram, {}));

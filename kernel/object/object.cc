@@ -42,6 +42,10 @@ bool KObject::step(Cpu& cpu) {
     }
     end_.store(End::releasing, kRelaxed);
   }
+  if (Cpu* place = release_place(cpu); place != nullptr && place != &cpu) {
+    cpu.send(*place, *this);
+    return true;
+  }
   if (!release_step(cpu)) return false;
   ResourceGroup* group = group_;
   bool own_group = static_cast<KObject*>(group) == this;
@@ -71,6 +75,7 @@ void KObject::post(Cpu& cpu, u32 events) {
 }
 
 void KObject::arrive(Cpu& cpu) {
+  if (end_.load(kRelaxed) == End::releasing) return cpu.work.push(*this);
   if (!is_local(cpu)) {  // it moved on meanwhile
     cpu.send(*home(), *this);
     return;

@@ -59,6 +59,7 @@ constexpr bool is_homed(ObjectKind kind) {
     case ObjectKind::timer:
     case ObjectKind::interrupt:
     case ObjectKind::dma_domain:
+    case ObjectKind::scheduling_context:
       return true;
     default:
       return false;
@@ -80,6 +81,13 @@ class KObject : public Work {
   u64 id() const { return id_; }
 
   void add_ref() { refs_.fetch_add(1, kRelaxed); }
+  // For who found the object in a list that holds no reference. False: the last one is gone, it is about to be freed.
+  bool try_ref() {
+    u32 refs = refs_.load(kRelaxed);
+    while (refs != 0 && !refs_.compare_exchange(&refs, refs + 1, kRelaxed)) {
+    }
+    return refs != 0;
+  }
   // On the last reference the object goes to the work queue of whichever CPU leaves the kernel next.
   void drop_ref();
   void add_handle(Rights rights);
@@ -124,6 +132,8 @@ class KObject : public Work {
   ~KObject() override;
   // Nobody refers to the object any more: takes it out of tables where others could find it without a reference.
   virtual void unpublish(Cpu&) {}
+  // The CPU that the object must be released on; null: any.
+  virtual Cpu* release_place(Cpu&) { return is_homed(kind_) ? home() : nullptr; }
   // Gives back what the object holds, in bounded steps; true when done. Called with no references or borrows left.
   virtual bool release_step(Cpu&) { return true; }
   // Returns the object's own memory to the heap.

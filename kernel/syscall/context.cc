@@ -94,7 +94,7 @@ Result<void> CallContext::run_message_call(Call call) {
       return {};
     }
     default:  // yield
-      if (cpu.scheduler.top_level() >= i32(cpu.context->level)) {
+      if (cpu.scheduler.contends(*cpu.context)) {
         cpu.quantum_end_ns = 0;
         cpu.reschedule = true;
       }

@@ -55,6 +55,13 @@ Result<SystemInfoResult> system_info(CallContext& c, KernelControl&) {
                           m.thread_count()};
 }
 
+Result<CpuInfoResult> cpu_info(CallContext& c, KernelControl&, u64 number) {
+  Machine& m = c.machine();
+  if (number >= m.cpu_count.load(kAcquire)) return Status::out_of_range;
+  const Cpu& cpu = *m.cpus[number];
+  return CpuInfoResult{c.cpu.now_ns(), m.clock.to_ns(cpu.idle_tsc), cpu.reserved_ppm};
+}
+
 Result<void> system_power(CallContext&, KernelControl&, u64 action) {
   switch (PowerAction(action)) {
     case PowerAction::reset:

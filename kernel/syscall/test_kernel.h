@@ -271,10 +271,26 @@ class TestKernel {
     if (t.waits_for(WaitKind::reply) && t.process->alive() && t.callee == nullptr && t.reply_object == nullptr) {
       fail("a thread waits for a reply from nobody");
     }
-    const SchedulingContext* context = t.caller != nullptr ? t.caller->context : &t.own_context;
+    const SchedulingContext* context = t.lender != nullptr   ? t.lender->context
+                                       : t.caller != nullptr ? t.caller->context
+                                                             : &t.own_context;
+    if (t.lender != nullptr && (t.lender->borrower != &t || !t.lender->caller_hook.linked()))
+      fail("a thread borrows from one that is in no queue");
+    if (t.borrower != nullptr && t.borrower->lender != &t) fail("borrower and lender do not agree");
+    if (t.process->alive() && t.own_context.level != expected_level(t))
+      fail("a context has a level that it should not have");
     if (t.context != context) fail("a thread runs on a context that it should not have");
     if (t.has_flags(Thread::kTimed) && !t.waits()) fail("a deadline is armed without a wait");
     if (t.wait_queue.linked() && !t.waits()) fail("a thread is in a wait queue and does not wait");
+  }
+
+  // The level of its own context, by the rules of donation.
+  static u32 expected_level(const Thread& owner) {
+    u32 level = owner.own_context.base_level;
+    for (const Thread* t = &owner; t != nullptr && t->context == &owner.own_context; t = t->deputy()) {
+      if (t->is_busy_server() && t->serves->best_level() > level) level = t->serves->best_level();
+    }
+    return level;
   }
 
   TestMachine ram_;

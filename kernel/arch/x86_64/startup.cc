@@ -76,6 +76,7 @@ Result<Cpu*> make_cpu(Cpu& boot_cpu, u32 index) {
   const PhysAddr address = machine.frames.address(frames);
   auto* cpu = new (phys_to_virt(address)) Cpu(machine, index);
   TRY(prepare_processor(boot_cpu, *cpu, address));
+  machine.add_cpu(*cpu);
   return cpu;
 }
 

@@ -98,6 +98,7 @@ void test_rights() {
   hold(ObjectKind::port, *sys::port_create(group, 1));
   hold(ObjectKind::reply, *sys::reply_create(group));
   hold(ObjectKind::notification, notification);
+  hold(ObjectKind::scheduling_context, *sys::context_create(group));
   hold(ObjectKind::timer, *sys::timer_create(group, notification, 1));
   hold(ObjectKind::interrupt_control, find_capability("irq"));
   hold(ObjectKind::interrupt, sys::interrupt_create_message(find_capability("irq"), group)->interrupt);
@@ -158,7 +159,7 @@ void test_rights() {
     (void)sys::cap_delete(g_held[u32(kind)]);
   }
   Check unknown("unknown calls");
-  for (u32 number : {0u, 9u, 100u, 200u, 255u}) {
+  for (u32 number : {0u, 9u, 112u, 200u, 255u}) {
     SyscallWords io;
     unknown.that(system_call(Call(number), 0, io) == Status::unknown_call, "number", number);
   }
@@ -674,7 +675,7 @@ void test_leaks(u32 rounds) {
                          *sys::reply_create(group),
                          *sys::timer_create(group, n, 1),
                          *sys::memory_create(group, 3, 1),
-                         *sys::group_create(group),
+                         *sys::group_create(group, 0, 0),
                          sys::interrupt_create_message(find_capability("irq"), group)->interrupt};
       for (CapIndex cap : made) check.that(sys::cap_delete(cap).has_value(), "delete", i);
     }

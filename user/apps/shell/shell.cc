@@ -5,6 +5,7 @@
 #include "user/apps/shell/completion.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/file.h"
+#include "user/runtime/group.h"
 #include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
 
@@ -47,7 +48,7 @@ Shell::Shell()
       log_warning("shell: the boot archive cannot be read: {}", archive.error());
     }
   }
-  Result<Cap> group = own(sys::group_create(self().group));
+  Result<Cap> group = own(create_group(self().group, "shell"));
   if (group.has_value()) children_ = std::move(*group);
   static ShellCompleter completer(*this);
   editor_ = std::make_unique<LineEditor>(editor_out_, &completer);
