@@ -21,6 +21,7 @@ World::World(u32 cpus, u64 seed)
   for (u32 i = 0; i < cpus; ++i) {
     cpus_.push_back(std::make_unique<Cpu>(*machine_, i));
     cpus_[i]->arch.clock = now_;
+    machine_->add_cpu(*cpus_[i]);
     machine_->attach(*cpus_[i]);
   }
   const PhysRange ram[] = {{PhysAddr(reinterpret_cast<u64>(memory_)), kBytes}};
@@ -111,8 +112,9 @@ void World::user(Cpu& cpu, Thread& t) {
   if (t.run_on != &cpu) fail("a thread runs on another CPU than it should");
   if (t.home() != &cpu) fail("a thread runs away from home");
   if (t.process->state() == ProcessState::dead) fail("a thread of a dead process runs");
-  const SchedulingContext* context =
-      t.caller != nullptr && t.caller->run_on == &cpu ? t.caller->context : &t.own_context;
+  const SchedulingContext* context = t.lender != nullptr                              ? t.lender->context
+                                     : t.caller != nullptr && t.caller->run_on == &cpu ? t.caller->context
+                                                                                       : &t.own_context;
   if (t.context != context) fail("a thread runs on a context that it should not have");
   if (cpu.context != t.context) fail("somebody else pays");
   auto& s = t.state;
