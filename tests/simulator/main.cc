@@ -1,4 +1,4 @@
-// simulator [--cpus=N] [--scenario=NAME] [--seed=N] [--count=N] [--trace]: runs each scenario with as many seeds. A run
+// simulator [--cpus=N] [--scenario=NAME] [--seed=N] [--count=N] [--trace] [--list]: runs each scenario with as many seeds. A run
 // that breaks prints the command that repeats it.
 #include <unistd.h>
 #include <csignal>
@@ -16,7 +16,7 @@ using namespace keel::simulator;
 namespace {
 
 char g_banner[200];
-constexpr u32 kSecondsPerRun = 3;  // a CPU that spins for ever reaches no point where entries are counted
+constexpr u32 kSecondsPerRun = 20;  // a CPU that spins for ever reaches no point where entries are counted
 
 void broken(int signal) {
   static const char kText[] = "\nbroken: ";
@@ -45,6 +45,10 @@ int main(int argc, char** argv) {
     if (const char* v = value(argv[i], "--count=")) count = strtoull(v, nullptr, 0);
     if (const char* v = value(argv[i], "--scenario=")) only = v;
     if (strcmp(argv[i], "--trace") == 0) World::trace = true;
+    if (strcmp(argv[i], "--list") == 0) {
+      for (u32 n = 0; n < kScenarioCount; ++n) std::puts(kScenarios[n].name);
+      return 0;
+    }
   }
   World::banner = g_banner;
   for (int s : {SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT, SIGALRM}) std::signal(s, &broken);
