@@ -18,6 +18,12 @@ Cpu* CallContext::destination() {
     case Call::cap_move:
     case Call::cap_delete:
     case Call::cap_info:
+    // These have no target at all, whatever is in its register.
+    case Call::thread_exit:
+    case Call::yield:
+    case Call::word_wait:
+    case Call::word_wake:
+    case Call::random_get:
       return nullptr;
     default:
       break;
