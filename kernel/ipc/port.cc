@@ -275,9 +275,9 @@ bool Port::follow_caller(Cpu& cpu, Thread& client) {
       (notification != nullptr && notification->has_waiters()))
     return false;
   if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to) || server->reservation) return false;
-  change_home(to);
   server->change_home(cpu, to);
   server->run_at(to);
+  change_home(to);  // last: from then on a call there may take the server
   return true;
 }
 
