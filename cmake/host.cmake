@@ -13,6 +13,12 @@ set(KEEL_HOST_FLAGS
 if("undefined" IN_LIST sanitizers)
   list(APPEND KEEL_HOST_FLAGS -fno-sanitize-recover=all)
 endif()
+if(KEEL_SIMULATION)
+  list(APPEND KEEL_HOST_FLAGS -DKEEL_SIMULATION -O2)
+  if("address" IN_LIST sanitizers)  # the calling convention of the fast paths and instrumented stacks do not go together
+    list(APPEND KEEL_HOST_FLAGS -mllvm -asan-stack=0)
+  endif()
+endif()
 add_compile_options(${KEEL_HOST_FLAGS})
 add_link_options(-fuse-ld=lld-19 -fsanitize=${KEEL_SANITIZE})
 

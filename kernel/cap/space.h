@@ -28,6 +28,9 @@ enum class FastUse : u8 { call = 1, receive = 2, signal = 4, wait = 8 };
 
 // 32 bytes.
 struct CapSlot {
+  CapSlot() = default;
+  explicit CapSlot(u64 first_name) : name(first_name) {}
+
   Atomic<u64> name{0};  // the CapIndex, if live
   KObject* object = nullptr;
   u64 scope = 0;  // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot

@@ -110,6 +110,7 @@ class Machine {
     StartCapability capabilities[16];
     u32 capability_count = 0;
     PhysAddr rsdp;
+    u64 test = 0;  // the boot option of that name, for test programs in the manager's place
     CapIndex thread;
     CapIndex space;
     u32 restarts = 0;

@@ -4,6 +4,7 @@
 
 #include <arch/memory.h>
 
+#include "kernel/core/boot_options.h"
 #include "kernel/core/machine.h"
 #include "kernel/mm/address_space.h"
 #include "kernel/mm/memory_object.h"
@@ -116,6 +117,7 @@ Result<void> Machine::load_manager(Cpu& cpu, Process& manager) {
   argument(format_to(text, "rsdp={:#x}", manager_.rsdp.value));
   argument(format_to(text, "restarts={}", manager_.restarts));
   argument(format_to(text, "archive={}", manager_.image.archive_bytes));
+  argument(format_to(text, "test={}", manager_.test));
   block->bytes = u32(arguments - bytes) + block->argument_bytes;
   VirtAddr block_at =
       TRY(space.map(cpu, {.memory = *block_memory, .pages = 1, .prot = Protection::read, .max = Protection::read}));
@@ -158,6 +160,7 @@ Result<void> Machine::start_manager(Cpu& cpu, const BootInfo& boot) {
   if (boot.module.length < kPageSize || !is_aligned(boot.module.base.value, kPageSize)) return Status::not_found;
   manager_.module = boot.module;
   manager_.rsdp = boot.rsdp;
+  manager_.test = boot_option_number(boot.command_line(), "test").value_or(0);
   memcpy(&manager_.image, phys_to_virt(boot.module.base), sizeof(BootImageHeader));
   if (manager_.image.magic != kBootImageMagic) return Status::corrupt;
   if (manager_.image.version != kBootImageVersion) return Status::version_mismatch;

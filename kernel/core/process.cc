@@ -82,11 +82,11 @@ bool Process::exit_step(Cpu& cpu) {
     (void)thread->kill(cpu);
   }
   if (thread_count() != 0) return false;
+  if (space_ && cpu.space.load(kRelaxed) == space_.get()) arch::leave_space(cpu);
   if (Cpu* other = nullptr; is_loaded_elsewhere(cpu, &other)) {
     cpu.send(*other, teardown_);
     return true;
   }
-  if (space_ && cpu.space.load(kRelaxed) == space_.get()) arch::leave_space(cpu);
   if (keep_capabilities) {
     if (space_ && !space_->teardown_step(cpu)) return false;
     cpu.machine.restart_manager(cpu, *this);

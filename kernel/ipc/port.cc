@@ -153,8 +153,10 @@ void Port::enlist(Thread& server, CapIndex through) {
 void Port::dismiss(Thread& server) {
   servers_.remove(server);
   server.serves = nullptr;
-  server.wait.object = this;  // if it waits here, it goes on doing so
-  server.wait.capability = server.receive_capability;
+  if (server.waits_for(WaitKind::receive)) {  // it goes on waiting here
+    server.wait.object = this;
+    server.wait.capability = server.receive_capability;
+  }
   server.receive_capability = kNoCapability;
 }
 
@@ -273,9 +275,9 @@ bool Port::follow_caller(Cpu& cpu, Thread& client) {
       (notification != nullptr && notification->has_waiters()))
     return false;
   if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to) || server->reservation) return false;
-  change_home(to);
   server->change_home(cpu, to);
   server->run_at(to);
+  change_home(to);  // last: from then on a call there may take the server
   return true;
 }
 

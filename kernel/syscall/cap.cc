@@ -88,6 +88,7 @@ Result<void> cap_revoke(CallContext& c, CapIndex capability) {
   for (u32 i = 0; i < kRevokeSteps; ++i) {
     if (revoke_step(c.cpu, root, kLeavesPerStep)) {
       end_revoke(c.cpu, root);
+      c.thread.wait_for_grace(c.cpu);  // calls that found a capability in time may still be under way
       return {};
     }
   }

@@ -28,6 +28,12 @@ Cpu* CallContext::destination() {
     case Call::cap_move:
     case Call::cap_delete:
     case Call::cap_info:
+    // These have no target at all, whatever is in its register.
+    case Call::thread_exit:
+    case Call::yield:
+    case Call::word_wait:
+    case Call::word_wake:
+    case Call::random_get:
       return nullptr;
     default:
       break;
@@ -113,7 +119,8 @@ Result<void> CallContext::run_message_call(Call call) {
 }
 
 void CallContext::finish(Result<void> outcome) {
-  if (thread.phase.status != ThreadStatus::running) return;
+  // It may wait already, or have left with a server that took its call, and even run again elsewhere.
+  if (!thread.is_here(cpu) || thread.phase.status != ThreadStatus::running) return;
   Status status = outcome.status();
   if (status == Status::restart) {
     // A visitor goes on without going home in between.

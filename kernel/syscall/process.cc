@@ -16,7 +16,6 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
-  c.cpu.bring_accounts_up_to_date();
   u64 tsc = process.consumed();
   process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed + t.uncharged(c.cpu); });
   return c.machine().clock.to_ns(tsc);
@@ -236,7 +235,6 @@ Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* con
 }
 
 Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
-  c.cpu.bring_accounts_up_to_date();  // of the running thread, too, all time counts
   return ThreadInfoResult{t.id(),     state_number(t), t.own_context.base_level, t.consumed_ns(c.cpu),
                           t.switches, t.run_on->index};
 }
