@@ -34,6 +34,7 @@ Cpu* CallContext::destination() {
     case Call::word_wait:
     case Call::word_wake:
     case Call::random_get:
+    case Call::caller_labels:
       return nullptr;
     default:
       break;
