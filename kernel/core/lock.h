@@ -41,7 +41,8 @@ class CAPABILITY("lock") SpinLock {
 #ifdef KEEL_LOCK_CHECKER
     check_acquire(cpu);
 #endif
-    if (taken_.exchange(1, kAcquire) != 0) [[unlikely]] spin();  // pairs with the release below
+    if (taken_.exchange(1, kAcquire) != 0) [[unlikely]]
+      spin();  // pairs with the release below
   }
   void release([[maybe_unused]] Cpu& cpu) RELEASE() {
 #ifdef KEEL_LOCK_CHECKER

@@ -70,8 +70,8 @@ class Machine {
   void count_thread(i32 change) { thread_count_.fetch_add(u32(change), kRelaxed); }
 
   bool trace_calls = true;  // whether calls on the fast paths are recorded; before the processors are set up
-  u64 boot_tsc = 0;        // at the kernel's first instruction
-  u64 first_user_tsc = 0;  // when the first user thread was started
+  u64 boot_tsc = 0;         // at the kernel's first instruction
+  u64 first_user_tsc = 0;   // when the first user thread was started
   TimePage* time_page = nullptr;
   PhysAddr time_page_address;
   std::span<const std::byte> symbols;  // BootSymbols of the boot image, for panics; as untrusted as it came

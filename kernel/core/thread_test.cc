@@ -158,8 +158,7 @@ TEST_F(CoreTest, AThreadThatNobodyCanStartGoesWithItsCapability) {
   for (u32 i = 0; i < 16; ++i) {  // the second thread's
     u32 cursor = 0;
     for (CapSlot* s = nullptr; (s = a.process->caps.next(&cursor)) != nullptr; ++cursor) {
-      if (CapSlot::kind(s->load()) == ObjectKind::thread)
-        (void)a.process->caps.remove(k.cpu(), s->index());
+      if (CapSlot::kind(s->load()) == ObjectKind::thread) (void)a.process->caps.remove(k.cpu(), s->index());
     }
   }
   k.settle();

@@ -15,7 +15,8 @@ template <usize Bytes>
   static_assert(Bytes <= HeapClasses::kLargest - HeapClasses::kRedZone);
   Magazines::Bin& bin = cpu.magazines.bins_[HeapClasses::of(Bytes)];
   const u32 count = bin.count;
-  if (HeapClasses::kChecked || count == 0) [[unlikely]] return allocate(cpu, group, Bytes);
+  if (HeapClasses::kChecked || count == 0) [[unlikely]]
+    return allocate(cpu, group, Bytes);
   TRY(group.charge(Resource::kernel_bytes, charge_of<Bytes>()));
   bin.count = count - 1;
   in_use_.fetch_add(charge_of<Bytes>(), kRelaxed);
@@ -27,7 +28,8 @@ template <usize Bytes>
   constexpr u32 kClass = HeapClasses::of(Bytes);
   if constexpr (HeapClasses::kChecked) close_object(memory, charge_of<Bytes>(), Bytes);
   Magazines::Bin& bin = cpu.magazines.bins_[kClass];
-  if (bin.count == Magazines::kObjects) [[unlikely]] flush(cpu, kClass, Magazines::kObjects / 2);
+  if (bin.count == Magazines::kObjects) [[unlikely]]
+    flush(cpu, kClass, Magazines::kObjects / 2);
   bin.objects[bin.count++] = memory;
   in_use_.fetch_sub(charge_of<Bytes>(), kRelaxed);
 }

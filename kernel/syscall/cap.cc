@@ -87,12 +87,8 @@ Result<ProcessCapabilityResult> process_capability(CallContext& c, Process& proc
     return Status::restart;
   }
   Origin origin = origin_of(c.cpu, *slot->node());
-  return ProcessCapabilityResult{number + 1u,
-                                 slot->index().value,
-                                 kind_and_rights(slot->load()),
-                                 slot->object->id(),
-                                 slot->scope,
-                                 origin.depth,
+  return ProcessCapabilityResult{number + 1u,        slot->index().value, kind_and_rights(slot->load()),
+                                 slot->object->id(), slot->scope,         origin.depth,
                                  origin.from_process};
 }
 

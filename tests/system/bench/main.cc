@@ -201,14 +201,14 @@ CapIndex make_server(bool own_process, u32 words, Child* child) {
   return port;
 }
 
-template <u32 Words>
-void bench_ipc(const char* name, bool own_process) {
+template <u32 Words, bool OwnProcess>
+void bench_ipc(const char* name) {
   Child child;
-  CapIndex port = make_server(own_process, Words, &child);
+  CapIndex port = make_server(OwnProcess, Words, &child);
   u64 operation = 33 | Descriptor::make(Words);
   need(Status(raw_call<Words>(operation, port.value) & 0xff), name);
   report(name, median([&] { raw_call<Words>(operation, port.value); }));
-  if (own_process) {
+  if (OwnProcess) {
     need(sys::process_kill(child.process, 0).status(), "kill");
   }
 }
@@ -351,12 +351,12 @@ int main() {
   auto info = need(sys::system_info(find_capability("control")), "system_info");
   report("boot_to_user", info.boot_instructions);
   report("null_call", median([] { raw_call<0>(u64(Call::call), 0x100000000); }));
-  bench_ipc<0>("ipc_rt_same_0w", false);
-  bench_ipc<0>("ipc_rt_cross_0w", true);
-  bench_ipc<4>("ipc_rt_cross_4w", true);
-  bench_ipc<8>("ipc_rt_cross_8w", true);
-  bench_ipc<16>("ipc_rt_cross_16w", true);
-  bench_ipc<64>("ipc_rt_cross_64w", true);
+  bench_ipc<0, false>("ipc_rt_same_0w");
+  bench_ipc<0, true>("ipc_rt_cross_0w");
+  bench_ipc<4, true>("ipc_rt_cross_4w");
+  bench_ipc<8, true>("ipc_rt_cross_8w");
+  bench_ipc<16, true>("ipc_rt_cross_16w");
+  bench_ipc<64, true>("ipc_rt_cross_64w");
   bench_ipc_cap();
 
   CapIndex lonely = need(sys::notification_create(self().group), "notification");
