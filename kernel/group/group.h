@@ -1,10 +1,9 @@
 // ResourceGroup: who pays. A tree of limits on memory and kernel objects; every allocation names the group it is
 // charged to, and a charge counts against all its ancestors.
 //
-// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. A
-// limit
-//                 that is lowered below the usage leaves it there, until enough was given back; a charge that fails
-//                 does so for the moment until it has taken itself back.
+// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. One
+//                 that fails does so for the moment until it has taken itself back. A limit that is lowered below the
+//                 usage leaves it there, until enough was given back.
 // Locks        none for charging: counters are atomics, and a charge that fails half way up is taken back.
 // Costs        charge and uncharge are O(depth), depth <= kMaxDepth.
 #pragma once
