@@ -41,6 +41,8 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
   }
   if (!fits<Carried>(status)) [[unlikely]] {
     if (Carried || has_more_than_words(status)) [[unlikely]] {
+      // SAFETY: the callee takes it for the slot that it is.
+      thread = reinterpret_cast<Thread*>(slot);
       [[clang::musttail]] return fast_call_with_capability(KEEL_FAST_ARGUMENTS);
     }
     [[clang::musttail]] return call_path<true>(KEEL_FAST_ARGUMENTS);

@@ -83,9 +83,9 @@ KEEL_FAST [[gnu::noinline]] static void call_with_capability(KEEL_FAST_PARAMETER
 }
 
 KEEL_FAST void fast_call_with_capability(KEEL_FAST_PARAMETERS) {
-  // As call_path(), which has found the capability live.
+  // SAFETY: call_path() passed it so.
+  auto* slot = reinterpret_cast<CapSlot*>(thread);
   thread = cpu->current;
-  CapSlot* slot = slot_of(*thread, target);
   if (!FastCapabilities::is_plain(status) || !slot->has(FastUse::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
