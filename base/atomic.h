@@ -21,6 +21,11 @@ void simulation_point();
 inline void simulation_point() {}
 #endif
 
+inline void thread_fence(Order order) {
+  simulation_point();
+  std::atomic_thread_fence(order);
+}
+
 template <class T>
 class Atomic {
  public:

@@ -34,4 +34,18 @@ struct CapNode {
 };
 static_assert(sizeof(CapNode) == 64);
 
+// RetiredNodes: of one CPU, nodes out of their trees that others may still be reading; freed after a grace period.
+class RetiredNodes final : public Work {
+ public:
+  void retire(Cpu& cpu, ResourceGroup& group, CapNode& node);
+  bool step(Cpu& cpu) override;
+
+ private:
+  void begin(Cpu& cpu);
+
+  CapNode* gathered_ = nullptr;  // for the next period
+  CapNode* over_ = nullptr;      // whose period is under way, or over
+  bool under_way_ = false;
+};
+
 }  // namespace keel

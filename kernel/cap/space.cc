@@ -57,6 +57,48 @@ Result<void> CapSpace::grow(Cpu& cpu) {
   return {};
 }
 
+// A dead slot's name has room for the number of another: where numbers have no place.
+namespace {
+constexpr u64 kChainBits = 0xffe0'001f;
+constexpr u64 chain(u32 number) { return u64{number & 0x1f} | u64{number >> 5} << 21; }
+constexpr u32 chained(u64 name) { return u32(name & 0x1f) | u32(name >> 21 & 0x7ff) << 5; }
+}  // namespace
+
+void CapSpace::gather(Cpu& cpu, CapSlot& slot) {
+  const u64 name = slot.name.load(kRelaxed);
+  slot.name.store(name | chain(gathered_), kRelaxed);
+  gathered_ = number_of(CapIndex(CapSlot::dead(name)));
+  ++gathered_count_;
+  if (!sweeping_) begin_sweep(cpu);
+}
+
+void CapSpace::begin_sweep(Cpu& cpu) {
+  sweeping_ = true;
+  swept_ = gathered_;
+  swept_count_ = gathered_count_;
+  gathered_count_ = 0;
+  owner_->add_ref();
+  cpu.grace.retire(cpu, sweep_);
+}
+
+bool CapSpace::sweep(Cpu& cpu) {
+  {
+    LockGuard guard(cpu, lock_);
+    for (u32 i = 0; i < 64 && swept_count_ > 0; ++i, --swept_count_) {
+      CapSlot& slot = slot_number(swept_);
+      const u64 name = slot.name.load(kRelaxed);
+      swept_ = chained(name);
+      slot.name.store(name & ~kChainBits, kRelaxed);
+      add_free(slot);
+    }
+    if (swept_count_ > 0) return false;
+    sweeping_ = false;
+    if (gathered_count_ > 0) begin_sweep(cpu);
+  }
+  owner_->drop_ref();
+  return true;
+}
+
 Result<CapSlot*> CapSpace::reserve_more(Cpu& cpu) {
   bool narrow = false;
   {
@@ -116,6 +158,7 @@ bool CapSpace::teardown_step(Cpu& cpu) {
   u32 slots = 0;
   {
     LockGuard guard(cpu, lock_);
+    closed_ = true;
     slots = chunk_count_ * kSlotsPerChunk;
   }
   u32 removed = 0;
@@ -129,6 +172,13 @@ bool CapSpace::teardown_step(Cpu& cpu) {
     ++removed;
   }
   LockGuard guard(cpu, lock_);
+  // Others may still be looking for what they will not find: the tables stay for a period after the last slot died.
+  if (sweeping_) return false;
+  if (chunk_count_ > 0 && !cpu.grace.is_over(cpu) && !swept_all_) {
+    swept_all_ = true;
+    begin_sweep(cpu);
+    return false;
+  }
   for (u32 i = 0; i < chunk_count_; ++i) frames.free(cpu, group(), frames.frame(virt_to_phys(chunks_[i])));
   if (chunks_ != few_) frames.free(cpu, group(), frames.frame(virt_to_phys(chunks_)));
   chunks_ = few_;

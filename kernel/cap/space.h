@@ -155,6 +155,8 @@ class CapSpace {
   // The first live slot at or after `cursor` (a slot number); null when none is left. Looks at up to 512 slots and says
   // in *cursor how far it came.
   CapSlot* next(u32* cursor) const;
+  // The slot that an index names, live or not.
+  CapSlot& slot(CapIndex index) const { return directory_.at(index.value); }
   u32 number_of(CapIndex index) const { return u32(index.value >> CapSlot::kNumberShift) & (kMaxSlots - 1); }
 
   u32 used() const { return used_.load(kRelaxed); }
@@ -167,7 +169,7 @@ class CapSpace {
   // Chunks without a slot that could be live: for absent ones (I4) and new ones.
   static void make_empty(CapSlot* chunk, u32 first_number);
 
-  // Gives everything up, a bounded part a call; true when done. Nobody inserts any more.
+  // Gives everything up, a bounded part a call; true when done. Whoever inserts meanwhile gets bad_state.
   bool teardown_step(Cpu& cpu);
 
  private:
@@ -178,7 +180,14 @@ class CapSpace {
   Result<CapSlot*> reserve(Cpu& cpu);
   Result<CapSlot*> reserve_more(Cpu& cpu);  // the rare part
   void unreserve(Cpu& cpu, CapSlot& slot);
-  void unreserve_locked(CapSlot& slot) REQUIRES(lock_);
+  void unreserve_locked(Cpu& cpu, CapSlot& slot) REQUIRES(lock_);
+  void add_free(CapSlot& slot) REQUIRES(lock_) {
+    slot.set_next_free(first_free_);
+    first_free_ = &slot;
+  }
+  void gather(Cpu& cpu, CapSlot& slot) REQUIRES(lock_);
+  void begin_sweep(Cpu& cpu) REQUIRES(lock_);
+  bool sweep(Cpu& cpu);
   // move_from(), of a slot that had this live name.
   Result<CapIndex> move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name);
   Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
@@ -192,17 +201,36 @@ class CapSpace {
   static bool clear(CapSlot& slot, u64 name);
   void retire(Cpu& cpu, CapSlot& slot, KObject& object, Rights rights);
 
+  // Slots that were given up while others may still be reading them (I2): free after a grace period. Linked through the
+  // numbers in their names, whose generations stay.
+  class Sweep final : public Work {
+   public:
+    explicit Sweep(CapSpace& space) : space_(space) {}
+    bool step(Cpu& cpu) override { return space_.sweep(cpu); }
+
+   private:
+    CapSpace& space_;
+  };
+
   mutable SpinLock lock_{LockRank::cap_space, "capability space"};
   CapDirectory directory_;
   CapSlot** chunks_ GUARDED_BY(lock_) = few_;  // what the directory names
   KObject* owner_ = nullptr;
   CapSlot* first_free_ GUARDED_BY(lock_) = nullptr;
   u32 chunk_count_ GUARDED_BY(lock_) = 0;
+  u32 gathered_ GUARDED_BY(lock_) = 0;  // the first for the next grace period
+  u32 swept_ GUARDED_BY(lock_) = 0;     // the first of those whose period is under way
+  u32 gathered_count_ GUARDED_BY(lock_) = 0;
+  u32 swept_count_ GUARDED_BY(lock_) = 0;
+  bool sweeping_ GUARDED_BY(lock_) = false;
+  bool closed_ GUARDED_BY(lock_) = false;
+  bool swept_all_ GUARDED_BY(lock_) = false;  // closed, and the last period has begun
   bool wide_ GUARDED_BY(lock_) = false;
   u32 cursor_ = 0;       // teardown
   Atomic<u32> used_{0};  // written under lock_
   Atomic<u32> limit_{kMaxSlots};
   CapSlot* few_[kFewChunks] = {};
+  Sweep sweep_{*this};
 };
 
 }  // namespace keel

@@ -31,7 +31,7 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
   {
     LockGuard guard(cpu, lock_);
     const u32 used = used_.load(kRelaxed);
-    CapSlot* slot = first_free_;
+    CapSlot* slot = first_free_;  // null when the space is closed
     if (used < limit_.load(kRelaxed) && slot != nullptr) [[likely]] {
       first_free_ = slot->next_free();
       used_.store(used + 1, kRelaxed);
@@ -43,16 +43,19 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
 
 [[gnu::always_inline]] inline void CapSpace::unreserve(Cpu& cpu, CapSlot& slot) {
   LockGuard guard(cpu, lock_);
-  unreserve_locked(slot);
+  unreserve_locked(cpu, slot);
 }
 
-[[gnu::always_inline]] inline void CapSpace::unreserve_locked(CapSlot& slot) {
+[[gnu::always_inline]] inline void CapSpace::unreserve_locked(Cpu& cpu, CapSlot& slot) {
   used_.store(used_.load(kRelaxed) - 1, kRelaxed);
   // I1: a slot whose generations are used up stays out of the free list.
   if (CapSlot::generation(slot.name.load(kRelaxed)) == ~u32{0}) [[unlikely]]
     return;
-  slot.set_next_free(first_free_);
-  first_free_ = &slot;
+  if (cpu.grace.is_over(cpu)) [[likely]] {
+    add_free(slot);
+  } else {
+    gather(cpu, slot);  // others may still be reading it
+  }
 }
 
 [[gnu::always_inline]] inline CapIndex CapSpace::publish(CapSlot& slot, KObject&) {
@@ -98,8 +101,9 @@ inline bool CapSpace::clear(CapSlot& slot, u64 name) {
   const u64 name = slot.name.load(kAcquire);
   if (slot.node() != &node || !slot.is_live(name) || !clear(slot, name)) [[unlikely]]
     return std::nullopt;
-  unreserve_locked(slot);
-  return slot.rights();
+  const Rights rights = slot.rights();
+  unreserve_locked(cpu, slot);
+  return rights;
 }
 
 [[gnu::always_inline]] inline Result<CapIndex> CapSpace::move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name) {

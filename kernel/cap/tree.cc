@@ -7,6 +7,40 @@
 #include "kernel/mm/heap.h"
 
 namespace keel {
+
+void RetiredNodes::retire(Cpu& cpu, ResourceGroup& group, CapNode& node) {
+  if (cpu.grace.is_over(cpu)) {
+    destroy_object(cpu, group, &node);
+    return;
+  }
+  group.add_ref();
+  node.holder = &group;
+  node.next_sibling = gathered_;
+  gathered_ = &node;
+  if (!under_way_) begin(cpu);
+}
+
+void RetiredNodes::begin(Cpu& cpu) {
+  under_way_ = true;
+  over_ = gathered_;
+  gathered_ = nullptr;
+  cpu.grace.retire(cpu, *this);
+}
+
+bool RetiredNodes::step(Cpu& cpu) {
+  for (u32 i = 0; i < 32 && over_ != nullptr; ++i) {
+    CapNode* node = over_;
+    over_ = node->next_sibling;
+    auto* group = static_cast<ResourceGroup*>(node->holder);
+    destroy_object(cpu, *group, node);
+    group->drop_ref();
+  }
+  if (over_ != nullptr) return false;
+  under_way_ = false;
+  if (gathered_ != nullptr) begin(cpu);
+  return true;
+}
+
 namespace {
 
 // Takes `node` out of its parent's list of children.
@@ -55,7 +89,7 @@ void free_tombstones(Cpu& cpu, CapNode* list) {
     CapNode* next = list->next_sibling;
     auto* group = static_cast<ResourceGroup*>(list->holder);
     KObject* object = list->object;
-    destroy_object(cpu, *group, list);
+    cpu.nodes.retire(cpu, *group, *list);
     group->drop_ref();
     object->drop_ref();
     list = next;
@@ -64,7 +98,7 @@ void free_tombstones(Cpu& cpu, CapNode* list) {
 
 void free_slot_node(Cpu& cpu, ResourceGroup& group, CapNode& node) {
   KObject* object = node.object;
-  destroy_object(cpu, group, &node);
+  cpu.nodes.retire(cpu, group, node);
   object->drop_ref();
 }
 
@@ -103,15 +137,15 @@ bool unlink(Cpu& cpu, CapNode& node) {
 
 bool release_slot_node(Cpu& cpu, CapNode& node) {
   KObject* object = node.object;
-  auto* space = static_cast<CapSpace*>(node.holder);
-  ResourceGroup& group = space->group();
+  ResourceGroup* group = nullptr;
   CapNode* freed = nullptr;
   {
     LockGuard guard(cpu, object->tree_lock());
     if (!node.linked()) return false;
+    group = &static_cast<CapSpace*>(node.holder)->group();
     if (node.first_child != nullptr) {
-      group.add_ref();
-      node.holder = &group;
+      group->add_ref();
+      node.holder = group;
       node.kind = NodeKind::tombstone;
       forget_revocation(*object, node);
       return true;
@@ -119,7 +153,7 @@ bool release_slot_node(Cpu& cpu, CapNode& node) {
     freed = remove_locked(*object, node);
   }
   free_tombstones(cpu, freed);
-  free_slot_node(cpu, group, node);
+  free_slot_node(cpu, *group, node);
   return true;
 }
 
@@ -172,8 +206,13 @@ void take_slots(Cpu& cpu, KObject& object, CapNode& root, u32 most, Taken& taken
       payer = &space->group();
       charge = 0;
     }
-    charge += KernelHeap::charge_of<sizeof(CapNode)>();
-    cpu.machine.heap.free_small_charged<sizeof(CapNode)>(cpu, leaf);
+    if (cpu.grace.is_over(cpu)) [[likely]] {
+      charge += KernelHeap::charge_of<sizeof(CapNode)>();
+      cpu.machine.heap.free_small_charged<sizeof(CapNode)>(cpu, leaf);
+    } else {
+      leaf->kind = NodeKind::unlinked;
+      cpu.nodes.retire(cpu, space->group(), *leaf);
+    }
   }
   if (payer != nullptr) payer->uncharge(Resource::kernel_bytes, charge);  // alive: see CapSpace::take_revoked()
 }
@@ -220,7 +259,7 @@ void end_revoke(Cpu& cpu, CapNode& root) {
     LockGuard guard(cpu, object.tree_lock());
     forget_revocation(object, root);
   }
-  object.wake_revoked(cpu);
+  object.post(cpu, KObject::kRevoked);
 }
 
 bool finish_revoke(Cpu& cpu, CapNode& root, u32 leaves) {

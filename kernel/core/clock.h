@@ -22,6 +22,7 @@ class Clock {
   }
   // A span of time stamps in nanoseconds.
   u64 to_ns(u64 tsc) const { return u64((static_cast<unsigned __int128>(tsc) * to_ns_) >> kShift); }
+  u64 to_tsc(u64 ns) const { return u64((static_cast<unsigned __int128>(ns) * to_tsc_) >> kShift); }
   u64 hz() const { return hz_; }
   void publish(TimePage& page) const {
     page.multiplier = to_ns_;

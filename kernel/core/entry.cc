@@ -22,10 +22,16 @@ void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data =
 
 constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
+constexpr u32 kPicksPerEntry = 32;  // threads that are found not to be allowed to run
 
-// The fast paths switch threads without a word about cpu.loaded: on entry it is the current thread, if there is one.
+// The start of every entry. The fast paths switch threads without a word about cpu.loaded: it is the current thread, if
+// there is one.
 Thread* note_loaded(Cpu& cpu) {
-  if (cpu.current != nullptr) cpu.loaded = cpu.current;
+  if (cpu.current != nullptr) {
+    cpu.loaded = cpu.current;
+  } else {
+    cpu.leave_idle();
+  }
   return cpu.current;
 }
 
@@ -33,7 +39,7 @@ Thread* note_loaded(Cpu& cpu) {
 bool may_run_on(Cpu& cpu) {
   Thread* t = cpu.current;
   if (t == nullptr || t->phase.status != ThreadStatus::running) return false;
-  if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) return false;
+  if (t->has_flags(Thread::kSuspend | Thread::kExiting) || !t->process->alive() || t->run_on != &cpu) return false;
   return !cpu.reschedule;
 }
 
@@ -41,7 +47,13 @@ bool may_run_on(Cpu& cpu) {
 void put_back(Cpu& cpu, u64 now) {
   Thread* t = cpu.current;
   if (t == nullptr || t->phase.status != ThreadStatus::running) return;
-  if ((t->flags & (Thread::kSuspend | Thread::kExiting)) != 0 || !t->process->alive()) {
+  if (!t->may_run_on(cpu)) {
+    cpu.change_context(nullptr);  // settled before it belongs to another CPU
+    t->phase = {ThreadStatus::waiting, WaitKind::stopped};
+    obey_affinity(cpu, *t);
+    if (t->run_on != &cpu) return t->depart(cpu, *t->run_on, Thread::Travel::ready);
+  }
+  if (t->has_flags(Thread::kSuspend | Thread::kExiting) || !t->process->alive()) {
     t->phase = {ThreadStatus::waiting, WaitKind::stopped};
     return;
   }
@@ -54,40 +66,68 @@ void put_back(Cpu& cpu, u64 now) {
   }
 }
 
-Thread* pick(Cpu& cpu) {
-  while (Thread* t = cpu.scheduler.pick()) {
-    if (t->process->alive()) return t;
-    t->phase = {ThreadStatus::waiting, WaitKind::stopped};  // its process is going: the teardown will find it
+// Who runs next. The time up to `now` is settled.
+Thread* pick(Cpu& cpu, u64 now) {
+  for (u32 n = 0; n < kPicksPerEntry; ++n) {
+    Thread* t = cpu.scheduler.pick();
+    if (t == nullptr) return nullptr;
+    if (!t->process->alive()) {
+      t->phase = {ThreadStatus::waiting, WaitKind::stopped};  // its process is going: the teardown will find it
+      continue;
+    }
+    Account& account = *t->context->account;
+    if (!account.limited() || account.exhausted(cpu, now) == nullptr) return t;
+    // If nobody lends, it may be back on a context that it had before.
+    if (!t->borrow_context(cpu, now)) t->context->account->exhausted(cpu, now)->park(cpu, *t);
   }
+  arch::interrupt_self(cpu);  // it may have to wait for the others
   return nullptr;
 }
 
 void set_timer(Cpu& cpu) {
   cpu.timer_stale = false;
-  u64 next = cpu.timers.earliest(cpu).value;
-  bool contended = cpu.context != nullptr && cpu.scheduler.top_level() >= i32(cpu.context->level);
-  if (contended && cpu.quantum_end_ns < next) next = cpu.quantum_end_ns;
+  u64 next = cpu.timers.earliest().value;
+  if (cpu.context != nullptr) {
+    if (cpu.budget_end_ns < next) next = cpu.budget_end_ns;
+    if (cpu.quantum_end_ns < next && cpu.scheduler.contends(*cpu.context)) next = cpu.quantum_end_ns;
+  }
   if (next == cpu.timer_set_ns) return;
   cpu.timer_set_ns = next;
   arch::set_timer(cpu, next);
 }
 
+// What others have asked of this CPU and it has not heard yet.
+bool is_wanted(const Cpu& cpu) {
+  return cpu.work.has_mail() || cpu.grace.wants_quiesce() || !cpu.tlb.askers.empty() || !cpu.machine.orphans.empty();
+}
+
+// Deals with everybody else: nothing borrowed is held here. True when there is more to do.
+bool serve_others(Cpu& cpu) {
+  if (!cpu.machine.orphans.empty()) cpu.machine.orphans.adopt(cpu);
+  if (!cpu.tlb.askers.empty()) cpu.tlb.answer(cpu);
+  if (cpu.grace.wants_quiesce()) cpu.grace.quiesce(cpu);
+  return !cpu.work.empty() && !cpu.work.run(cpu, kWorkSteps);
+}
+
 // The end of every entry: finishes some work, decides who runs, and makes the CPU fit for it.
 Thread* leave_kernel(Cpu& cpu) {
-  bool work_left = !cpu.work.empty() && !cpu.work.run(cpu, kWorkSteps);
+  bool work_left = serve_others(cpu);
   Thread* next = cpu.current;
   if (!may_run_on(cpu)) {
-    u64 now = cpu.now_ns();
+    const u64 tsc = cpu.now_tsc();
+    const u64 now = cpu.machine.clock.ns_at(tsc);
+    cpu.settle(tsc);
     put_back(cpu, now);
+    cpu.current = nullptr;
     cpu.reschedule = false;
-    next = pick(cpu);
+    next = pick(cpu, tsc);
     if (next != nullptr) {
       cpu.quantum_end_ns = now + (next->quantum_left_ns != 0 ? next->quantum_left_ns : Scheduler::kQuantumNs);
       next->quantum_left_ns = 0;
     }
     cpu.current = next;
     cpu.timer_stale = true;
-    cpu.change_context(next == nullptr ? nullptr : next->context);
+    cpu.change_context(next == nullptr ? nullptr : next->context, tsc);
     trace(cpu, TraceEvent::switch_to, next, 0);
     if (next != nullptr) {
       next->phase = {ThreadStatus::running};
@@ -97,6 +137,11 @@ Thread* leave_kernel(Cpu& cpu) {
   if (cpu.timer_stale) set_timer(cpu);
   // Nothing to run: zeroes a page ahead of demand, one at a time.
   if (next == nullptr && !work_left) work_left = cpu.machine.frames.zero_ahead(cpu);
+  if (next == nullptr && !work_left) {
+    cpu.thief.look_for_work();
+    cpu.go_idle();
+    work_left = is_wanted(cpu);  // whoever came before that has sent an interrupt, or finds us idle
+  }
   if (work_left) arch::interrupt_self(cpu);
   if (next != nullptr && cpu.loaded != next) arch::load_thread(cpu, *next);
   return next;
@@ -116,18 +161,24 @@ const char* describe(const FaultRecord& fault) {
   return (fault.detail & 2) != 0 ? "bad write" : "bad read";
 }
 
+void deliver_fault(Cpu& cpu, Thread& t) {
+  const auto handler = t.process->handler(cpu);
+  if (!handler.port || !handler.port->has_receiver_right()) {
+    report_crash(cpu, t, describe(t.fault));
+    t.process->kill(cpu, kFaultStatus | u64(t.fault.kind));
+  } else if (handler.port->home() != &cpu) {
+    t.depart(cpu, *handler.port->home(), Thread::Travel::fault);
+  } else {
+    handler.port->deliver_fault(cpu, t, handler.badge);
+  }
+}
+
 Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
   Thread& t = *cpu.current;
   t.fault = {kind, address, detail};
-  ++t.process->faults;
+  t.process->count_fault();
   trace(cpu, TraceEvent::fault, &t, u8(kind), address);
-  Port* handler = t.process->handler();
-  if (handler != nullptr && handler->has_receiver_right()) {
-    handler->deliver_fault(cpu, t, t.process->handler_badge());
-  } else {
-    report_crash(cpu, t, describe(t.fault));
-    t.process->kill(cpu, kFaultStatus | u64(kind));
-  }
+  deliver_fault(cpu, t);
   return leave_kernel(cpu);
 }
 
@@ -141,6 +192,20 @@ Thread* enter_system_call(Cpu& cpu) {
   c.dispatch();
   trace(cpu, TraceEvent::call, &t, number, capability, u16(t.state.rax & 0xff));
   return leave_kernel(cpu);
+}
+
+void visit(Cpu& cpu, Thread& thread) {
+  thread.phase = {ThreadStatus::running};
+  CallContext c(cpu, thread);
+  c.dispatch();
+  if (thread.is_here(cpu) && thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);
+}
+
+void visit_with_fault(Cpu& cpu, Thread& thread) {
+  thread.phase = {ThreadStatus::running};
+  deliver_fault(cpu, thread);
+  // It is running still when its process is going.
+  if (thread.is_here(cpu) && thread.phase.status == ThreadStatus::running) thread.make_ready(cpu);
 }
 
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail) {
@@ -164,13 +229,23 @@ Thread* enter_interrupt(Cpu& cpu, u32 vector) {
 
 Thread* enter_timer(Cpu& cpu) {
   (void)note_loaded(cpu);
-  u64 now = cpu.now_ns();
-  cpu.timer_set_ns = ~u64{0};
+  const u64 tsc = cpu.now_tsc();
+  const u64 now = cpu.machine.clock.ns_at(tsc);
+  cpu.timer_set_ns = Cpu::kNever;
   cpu.timer_stale = true;
   (void)cpu.timers.run(cpu, now, kTimersPerEntry);
-  if (cpu.current != nullptr && now >= cpu.quantum_end_ns) {
-    if (cpu.scheduler.top_level() >= i32(cpu.context->level)) {
+  if (cpu.context != nullptr && now >= cpu.budget_end_ns) {
+    cpu.settle(tsc);
+    if (cpu.context->account->exhausted(cpu, tsc) != nullptr) {
       cpu.reschedule = true;
+    } else {
+      cpu.change_context(cpu.context, tsc);  // another slice
+    }
+  }
+  if (cpu.current != nullptr && now >= cpu.quantum_end_ns) {
+    if (cpu.scheduler.contends(*cpu.context)) {
+      cpu.reschedule = true;
+      share_load(cpu);
     } else {
       cpu.quantum_end_ns = now + Scheduler::kQuantumNs;
     }

@@ -21,10 +21,16 @@ Thread* enter_interrupt(Cpu& cpu, u32 vector);
 // The timer went off, or the CPU interrupted itself to go on with its work.
 Thread* enter_timer(Cpu& cpu);
 Thread* enter_self_interrupt(Cpu& cpu);
+// Another CPU wants something: its mail, or an answer, is looked at as at the end of every entry.
+inline Thread* enter_ipi(Cpu& cpu) { return enter_self_interrupt(cpu); }
 // A fast path has made cpu.current another thread and has not set the timer, nor loaded registers that a call does not
 // keep; cpu.loaded is the thread before.
 Thread* finish_entry(Cpu& cpu);
 // Start-up is over: the first thread.
 Thread* enter_first(Cpu& cpu);
+
+// Carries out the system call of a thread that has come here for it (ADR 7), or delivers its fault.
+void visit(Cpu& cpu, Thread& thread);
+void visit_with_fault(Cpu& cpu, Thread& thread);
 
 }  // namespace keel

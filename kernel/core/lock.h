@@ -21,12 +21,14 @@ enum class LockRank : u8 {
   object = 30,         // KObject: the object's derivation tree
   cap_space = 40,      // CapSpace: slots and their free list
   memory = 55,         // MemoryObject: pages
-  waitable = 60,       // word buckets
-  scheduler = 70,      // a CPU's timer queue
+  waitable = 60,       // shared queues: word buckets, process exits, log readers
+  scheduler = 65,      // CPU budgets that several CPUs draw on
+  interrupts = 70,     // interrupt vectors
   process_list = 80,   // the machine's list of processes
   heap = 85,           // one size class of the kernel heap
   frames = 90,         // the frame allocator of one node
-  mailbox = 95,        // deferred work, random numbers
+  random = 95,         // random numbers
+  devices = 96,        // registers of interrupt controllers
   log = 99,            // kernel log
 };
 

@@ -19,14 +19,15 @@ Result<void> Machine::initialise(Cpu& boot_cpu) {
   Frame* frame = TRY(frames.allocate(boot_cpu, root_group_, 0, FrameUse::user));
   time_page_address = frames.address(frame);
   time_page = new (phys_to_virt(time_page_address)) TimePage();
+  root_group_.set_limit(Resource::frames, frames.statistics().total);
   return {};
 }
 
 void KernelControl::wake_revoked(Cpu& cpu) { machine().log.wake_revoked(cpu); }
 
 void Machine::attach(Cpu& cpu) {
-  cpus[cpu.index] = &cpu;
-  ++cpu_count;
+  busy.add(cpu.index);
+  cpu_count.fetch_add(1, kRelease);  // pairs with whoever counts, and then uses them
 }
 
 void Machine::add_process(Cpu& cpu, Process& process) {

@@ -42,14 +42,20 @@ class Machine {
   InterruptControl& interrupt_control() { return interrupt_control_; }
   IoPorts& io_ports() { return io_ports_; }
   KernelControl& kernel_control() { return kernel_control_; }
+  // Those in [0, known_cpus) are prepared, all before the first group is made, which has a queue on each. Those in
+  // [0, cpu_count) run.
   Cpu* cpus[kMaxCpus] = {};
-  u32 cpu_count = 0;     // that run
+  u32 known_cpus = 0;
+  Atomic<u32> cpu_count{0};
   u32 present_cpus = 1;  // that the firmware reports
-  Cpu& work_cpu() { return *cpus[0]; }
+  CpuSet busy;           // those that are not idle
+  Orphanage orphans;
   u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }
 
   // What an absent chunk of a capability space points to: slots that are never live.
   CapSlot* empty_chunk() { return empty_chunk_; }
+  void add_cpu(Cpu& cpu) { cpus[known_cpus++] = &cpu; }
+  // The CPU runs from now on. In the order of their numbers.
   void attach(Cpu& cpu);
   // Takes what the machine itself needs; frames and heap work already. Errors: no_memory.
   Result<void> initialise(Cpu& boot_cpu);
@@ -57,13 +63,13 @@ class Machine {
   // Starts the first process, the service manager, from the boot image. Errors: not_found (no boot module), corrupt,
   // version_mismatch, no_memory.
   Result<void> start_manager(Cpu& cpu, const BootInfo& boot);
-  // A step of giving the dead manager a successor: the same capability space, a fresh address space. True when it runs,
-  // or when it is given up because it died too often.
-  bool restart_manager(Cpu& cpu, Process& manager);
+  // Gives the dead manager, whose address space is torn down, a successor: the same capability space, a fresh address
+  // space. It is given up when it has died too often.
+  void restart_manager(Cpu& cpu, Process& manager);
 
   void add_process(Cpu& cpu, Process& process);
   void remove_process(Cpu& cpu, Process& process);
-  // The process with the lowest number above `after`, or null. On one CPU a borrow until the kernel is left.
+  // The process with the lowest number above `after`, or null; a borrow.
   Process* next_process(Cpu& cpu, u64 after);
   u32 process_count() const { return process_count_.load(kRelaxed); }
   u32 thread_count() const { return thread_count_.load(kRelaxed); }

@@ -39,6 +39,7 @@ void kernel_main(BootInfo& boot) {
   // The one machine of a kernel that runs on hardware, and its boot CPU; both live as long as it does.
   Machine& machine = arch::make_machine();
   Cpu& cpu = arch::make_boot_cpu(machine);
+  machine.add_cpu(cpu);
   machine.attach(cpu);
   machine.boot_tsc = boot.entry_tsc;
   const MemoryLayout layout = memory_layout(boot, &early);
@@ -54,10 +55,13 @@ void kernel_main(BootInfo& boot) {
 
   const auto s = machine.frames.statistics();
   log_format(cpu, LogLevel::notice, "Keel: {} MiB of memory, {} MiB free, {} of {} CPUs, slide {:#x}",
-             boot.usable_bytes() >> 20, s.free * kPageSize >> 20, machine.cpu_count, machine.present_cpus,
-             boot.kernel_slide);
+             boot.usable_bytes() >> 20, s.free * kPageSize >> 20, machine.cpu_count.load(kRelaxed),
+             machine.present_cpus, boot.kernel_slide);
   if (has_boot_option(boot.command_line(), "selftest")) arch::exit_emulator(arch::ExitReason::success);
   check("service manager", machine.start_manager(cpu, boot));
+  if (Result<void> started = arch::start_cpus(cpu); !started.has_value()) {
+    log_format(cpu, LogLevel::warning, "not all CPUs can be started: {}", started.status());
+  }
   arch::run(cpu, enter_first(cpu));
 }
 

@@ -170,8 +170,7 @@ Result<void> Machine::start_manager(Cpu& cpu, const BootInfo& boot) {
   return {};
 }
 
-bool Machine::restart_manager(Cpu& cpu, Process& manager) {
-  if (!manager.leave_and_tear_down(cpu)) return false;
+void Machine::restart_manager(Cpu& cpu, Process& manager) {
   const u64 now = cpu.now_ns();
   if (manager_.restarts == 0 || now - manager_.first_restart_ns > kRestartWindowNs) {
     manager_.first_restart_ns = now;
@@ -181,13 +180,13 @@ bool Machine::restart_manager(Cpu& cpu, Process& manager) {
   if (++manager_.restarts_in_window > kMaxRestarts) {
     log_format(cpu, LogLevel::error, "the service manager died {} times in {} s and is given up",
                manager_.restarts_in_window, kRestartWindowNs / 1'000'000'000);
-    return true;
+    return;
   }
   Result<RefPtr<AddressSpace>> space = AddressSpace::create(cpu, manager.group(), random.next(cpu));
   Result<void> loaded = space.status();
   if (space.has_value()) {
     manager.space_ = std::move(*space);
-    manager.state_ = ProcessState::fresh;
+    manager.state_.store(ProcessState::fresh, kRelaxed);
     loaded = load_manager(cpu, manager);
   }
   if (loaded.has_value()) {
@@ -196,7 +195,6 @@ bool Machine::restart_manager(Cpu& cpu, Process& manager) {
   } else {
     log_format(cpu, LogLevel::error, "manager: cannot be restarted: {}", loaded.status());
   }
-  return true;
 }
 
 }  // namespace keel

@@ -25,7 +25,7 @@ Result<RefPtr<Process>> Process::create(Cpu& cpu, ResourceGroup& group, const Pr
 Result<void> Process::add_thread(Cpu& cpu, Thread& thread) {
   LockGuard guard(cpu, lock_);
   if (!alive()) return Status::bad_state;
-  state_ = ProcessState::running;
+  state_.store(ProcessState::running, kRelaxed);
   thread.directory.use(caps.directory());
   thread.add_ref();
   threads_.push_back(thread);
@@ -43,102 +43,157 @@ void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
   {
     LockGuard guard(cpu, lock_);
     threads_.remove(thread);
+    add_consumed(thread.own_context.consumed);
     last = thread_count_.fetch_sub(1, kRelaxed) == 1;
   }
-  add_consumed(thread.own_context.consumed);
   thread.drop_ref();
   if (last && ran) kill(cpu, exit_status_);
 }
 
-Thread* Process::next_thread(Cpu& cpu, Thread* previous) {
+Thread* Process::first_thread(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
-  return previous == nullptr ? threads_.front() : threads_.next(*previous);
+  return threads_.front();
 }
 
 void Process::kill(Cpu& cpu, u64 status) {
-  if (state_ >= ProcessState::exiting) return;
-  state_ = ProcessState::exiting;
-  exit_status_ = status;
-  add_ref();  // the teardown's
   {
-    // No thread of it runs from now on (I2): the fast paths look at the flags, everything else at the state.
     LockGuard guard(cpu, lock_);
-    for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->flags |= Thread::kExiting;
+    if (!alive()) return;
+    state_.store(ProcessState::exiting, kRelaxed);
+    exit_status_ = status;
+    // No thread of it runs from now on (I2): the fast paths look at the flags, everything else at the state, and the
+    // teardown goes to every CPU that has one.
+    for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->set_flags(Thread::kExiting);
   }
-  cpu.work.push(cpu, teardown_);
+  add_ref();  // the teardown's
+  cpu.work.push(teardown_);
 }
 
+// The teardown goes where the threads are: each dies on its own CPU.
 bool Process::exit_step(Cpu& cpu) {
   for (u32 i = 0; i < 8; ++i) {
-    Thread* thread = next_thread(cpu, nullptr);
+    Thread* thread = first_thread(cpu);
     if (thread == nullptr) break;
-    thread->kill(cpu);
+    if (thread->home() != &cpu) {
+      cpu.send(*thread->home(), teardown_);
+      return true;
+    }
+    if (thread->has_flags(Thread::kMoving)) return false;  // still in the mailbox: after it
+    (void)thread->kill(cpu);
   }
   if (thread_count() != 0) return false;
+  if (Cpu* other = nullptr; is_loaded_elsewhere(cpu, &other)) {
+    cpu.send(*other, teardown_);
+    return true;
+  }
+  if (space_ && cpu.space.load(kRelaxed) == space_.get()) arch::leave_space(cpu);
   if (keep_capabilities) {
-    if (!cpu.machine.restart_manager(cpu, *this)) return false;
+    if (space_ && !space_->teardown_step(cpu)) return false;
+    cpu.machine.restart_manager(cpu, *this);
     drop_ref();
     return true;
   }
   if (!caps.teardown_step(cpu)) return false;
-  if (!leave_and_tear_down(cpu)) return false;
+  if (space_ && !space_->teardown_step(cpu)) return false;
   finish_exit(cpu);
   drop_ref();
   return true;
 }
 
-bool Process::leave_and_tear_down(Cpu& cpu) {
-  if (!space_) return true;
-  if (cpu.space == space_.get()) arch::leave_space(cpu);
-  return space_->teardown_step(cpu);
+// Whether another CPU has the page tables loaded, left over from the last thread that ran there.
+bool Process::is_loaded_elsewhere(Cpu& cpu, Cpu** where) const {
+  if (!space_) return false;
+  space_->cpus.for_each([&](u32 index) {
+    Cpu* other = cpu.machine.cpus[index];
+    if (other != &cpu && other->space.load(kSeqCst) == space_.get()) *where = other;
+  });
+  return *where != nullptr;
 }
 
 void Process::finish_exit(Cpu& cpu) {
-  state_ = ProcessState::dead;
-  set_handler(nullptr, 0);
-  while (Thread* waiter = waiters_.front()) waiter->end_wait(cpu, Status::ok, exit_status_);
-  if (watcher_) watcher_->signal(cpu, watcher_bits_);
-  watcher_.reset();
+  Handler handler;
+  RefPtr<Notification> watcher;
+  u64 bits = 0;
+  {
+    LockGuard guard(cpu, lock_);
+    state_.store(ProcessState::dead, kRelease);  // pairs with state()
+    std::swap(handler, handler_);
+    std::swap(watcher, watcher_);
+    bits = watcher_bits_;
+  }
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
+  }
+  SharedQueue::wake(cpu, claimed, Status::ok, exit_status_);
+  if (watcher) watcher->signal(cpu, bits);
 }
+
+void Process::unpublish(Cpu& cpu) { cpu.machine.remove_process(cpu, *this); }
 
 bool Process::release_step(Cpu& cpu) {
   // Nobody refers to the process any more: one that was created but never ran still holds what it was given.
-  if (state_ == ProcessState::dead) return true;
+  if (state() == ProcessState::dead) return true;
   if (!caps.teardown_step(cpu)) return false;
-  if (!leave_and_tear_down(cpu)) return false;
+  if (space_ && !space_->teardown_step(cpu)) return false;
   finish_exit(cpu);
   return true;
 }
 
-void Process::destroy(Cpu& cpu) {
-  cpu.machine.remove_process(cpu, *this);
-  destroy_object(cpu, group(), this);
-}
+void Process::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
 
-void Process::wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline) {
+bool Process::wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline) {
+  LockGuard guard(cpu, waiters_.lock());
+  if (state() == ProcessState::dead) return false;
   thread.begin_wait(cpu, WaitKind::exit, this, capability, deadline);
-  waiters_.push_back(thread);
+  waiters_.add(thread);
+  return true;
 }
 
 void Process::watch(Cpu& cpu, Notification* notification, u64 bits) {
-  if (state_ == ProcessState::dead) {
-    notification->signal(cpu, bits);
-    return;
+  RefPtr<Notification> old(*notification);
+  {
+    LockGuard guard(cpu, lock_);
+    if (state() != ProcessState::dead) {
+      std::swap(watcher_, old);  // the old one is dropped without the lock
+      watcher_bits_ = bits;
+      return;
+    }
   }
-  watcher_ = RefPtr<Notification>(*notification);
-  watcher_bits_ = bits;
+  notification->signal(cpu, bits);
 }
 
 // Nobody can see the process any more; it runs on while it has threads.
 void Process::on_zero_handles(Cpu& cpu) {
-  while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
+  }
+  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
 }
 
-void Process::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
+void Process::wake_revoked(Cpu& cpu) {
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, is_revoked, claimed);
+  }
+  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
+}
 
-void Process::set_handler(RefPtr<Port> port, u64 badge) {
-  handler_ = std::move(port);
-  handler_badge_ = badge;
+Process::Handler Process::handler(Cpu& cpu) {
+  LockGuard guard(cpu, lock_);
+  return handler_;
+}
+
+void Process::set_handler(Cpu& cpu, RefPtr<Port> port, u64 badge) {
+  Handler handler{std::move(port), badge};
+  {
+    LockGuard guard(cpu, lock_);
+    std::swap(handler, handler_);
+  }  // the old one is dropped without the lock
 }
 
 }  // namespace keel

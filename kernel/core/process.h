@@ -4,7 +4,7 @@
 //              I2 state only moves forward: fresh, running, exiting, dead; but restart_manager (manager.cc) makes the
 //                 service manager fresh again once it is torn down. While exiting or dead no thread of it runs.
 //              I3 dead: no threads, no capabilities, no regions; everything was given back.
-// Locks        lock_ (rank process) guards threads_ and waiters_.
+// Locks        lock_ (rank process) guards threads_, the fault handler, the watcher and changes of state.
 // Lifetime     capabilities and threads hold references. While exiting, the work queue does.
 // Costs        kill marks every thread, about 6 instructions each; the rest of the exit goes in bounded steps on the
 // work
@@ -14,7 +14,7 @@
 
 #include "base/intrusive_tree.h"
 #include "kernel/cap/space.h"
-#include "kernel/core/thread.h"
+#include "kernel/core/shared_queue.h"
 
 namespace keel {
 
@@ -35,9 +35,9 @@ class Process final : public KObject {
   CapSpace caps;
 
   const ProcessName& name() const { return name_; }
-  ProcessState state() const { return state_; }
+  ProcessState state() const { return state_.load(kAcquire); }  // pairs with finish_exit()
   AddressSpace* space() const { return space_.get(); }
-  bool alive() const { return state_ <= ProcessState::running; }
+  bool alive() const { return state_.load(kRelaxed) <= ProcessState::running; }
   u64 exit_status() const { return exit_status_; }
   u32 thread_count() const { return thread_count_.load(kRelaxed); }
   u64 consumed() const { return consumed_.load(kRelaxed); }
@@ -51,22 +51,33 @@ class Process final : public KObject {
   void use_directory(Cpu& cpu, const CapDirectory& directory);
   // A thread has died. The last one takes the process with it, if it ever ran.
   void remove_thread(Cpu& cpu, Thread& thread, bool ran);
-  // The next thread after `previous` (null: the first), for bounded walks under no lock on one CPU.
-  Thread* next_thread(Cpu& cpu, Thread* previous);
+  // The first thread there is; a borrow.
+  Thread* first_thread(Cpu& cpu);
+  // Calls f(thread) for up to `most` threads, under the process's lock.
+  template <class F>
+  void for_each_thread(Cpu& cpu, u32 most, F f) {
+    LockGuard guard(cpu, lock_);
+    for (Thread* t = threads_.front(); t != nullptr && most > 0; t = threads_.next(*t), --most) f(*t);
+  }
 
-  // Queues the current thread until the process is dead.
-  void wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline);
+  // Queues the thread until the process is dead. False: it is.
+  bool wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline);
   void watch(Cpu& cpu, Notification* notification, u64 bits);
   void wake_revoked(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
 
-  // The fault handler's port; may be null.
-  Port* handler() const { return handler_.get(); }
-  u64 handler_badge() const { return handler_badge_; }
-  void set_handler(RefPtr<Port> port, u64 badge);
+  // Where its faults are reported; the port may be null.
+  struct Handler {
+    RefPtr<Port> port;
+    u64 badge = 0;
+  };
+  Handler handler(Cpu& cpu);
+  void set_handler(Cpu& cpu, RefPtr<Port> port, u64 badge);
+
+  u64 faults() const { return faults_.load(kRelaxed); }
+  void count_fault() { faults_.fetch_add(1, kRelaxed); }
 
   u32 top_level = kLevels - 1;
-  u64 faults = 0;
   bool keep_capabilities = false;  // the service manager: its successor gets them (machine.h)
 
   struct ById {
@@ -96,22 +107,23 @@ class Process final : public KObject {
   ~Process() override = default;
   bool exit_step(Cpu& cpu);
   void finish_exit(Cpu& cpu);
-  bool leave_and_tear_down(Cpu& cpu);
+  bool is_loaded_elsewhere(Cpu& cpu, Cpu** where) const;
+  void unpublish(Cpu& cpu) override;
   bool release_step(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
 
   SpinLock lock_{LockRank::process, "process"};
   IntrusiveList<Thread, &Thread::process_hook> threads_ GUARDED_BY(lock_);
-  WaitQueue waiters_;
+  SharedQueue waiters_{"process exit"};
   Atomic<u32> thread_count_{0};
   Atomic<u64> consumed_{0};
-  ProcessState state_ = ProcessState::fresh;
+  Atomic<ProcessState> state_{ProcessState::fresh};
   u64 exit_status_ = 0;
   RefPtr<AddressSpace> space_;
-  RefPtr<Port> handler_;
-  u64 handler_badge_ = 0;
-  RefPtr<Notification> watcher_;
-  u64 watcher_bits_ = 0;
+  Atomic<u64> faults_{0};
+  Handler handler_ GUARDED_BY(lock_);
+  RefPtr<Notification> watcher_ GUARDED_BY(lock_);
+  u64 watcher_bits_ GUARDED_BY(lock_) = 0;
   ProcessName name_;
   Teardown teardown_{*this};
 };

@@ -19,7 +19,7 @@ class RandomGenerator {
   u64 next(Cpu& cpu);
 
  private:
-  SpinLock lock_{LockRank::mailbox, "random"};
+  SpinLock lock_{LockRank::random, "random"};
   std::array<u32, 8> key_ GUARDED_BY(lock_){};
   std::array<u32, 8> ready_ GUARDED_BY(lock_){};
   u32 used_ GUARDED_BY(lock_) = 8;

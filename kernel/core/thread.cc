@@ -1,11 +1,15 @@
 #include "kernel/core/thread.h"
 
+#include <arch/context.h>
 #include <arch/memory.h>
 
 #include "kernel/core/clock.h"
 #include "kernel/core/cpu.h"
+#include "kernel/core/entry.h"
 #include "kernel/core/machine.h"
 #include "kernel/core/process.h"
+#include "kernel/core/reservation.h"
+#include "kernel/core/shared_queue.h"
 #include "kernel/group/group.h"
 #include "kernel/ipc/port.h"
 #include "kernel/mm/address_space.h"
@@ -16,7 +20,7 @@ namespace keel {
 
 Thread::Thread(ResourceGroup& group, Process& owner, u32 level)
     : KObject(ObjectKind::thread, group), space(owner.space()), process(&owner) {
-  own_context.level = level;
+  own_context.level = own_context.base_level = level;
   own_context.owner = this;
   machine().count_thread(1);
 }
@@ -31,7 +35,7 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
     return made.status();
   }
   auto thread = RefPtr<Thread>::adopt(*made);
-  thread->cpu = &cpu;
+  thread->assign(cpu);
   thread->message_memory_ = memory;
   thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
   process.add_ref();  // dropped in destroy()
@@ -58,29 +62,139 @@ void Thread::begin_wait(Cpu& on, WaitKind kind, KObject* object, CapIndex capabi
   phase = {ThreadStatus::waiting, kind};
   wait.object = object;
   wait.capability = capability;
+  wait.shared = nullptr;
   if (deadline == kForever) return;
-  flags |= kTimed;
+  set_flags(kTimed);
   on.timers.add(on, *this, deadline);
 }
 
+bool Thread::take_cancel() {
+  if (!has_flags(kCancel)) return false;
+  clear_flags(kCancel);
+  return true;
+}
+
 void Thread::make_ready(Cpu& on) {
-  if ((flags & (kSuspend | kExiting)) != 0) {
+  if (!may_run_on(*run_on)) obey_affinity(on, *this);
+  if (run_on != &on) {
+    depart(on, *run_on, Travel::ready);
+    return;
+  }
+  if (has_flags(kSuspend | kExiting)) {
     phase = {ThreadStatus::waiting, WaitKind::stopped};
     return;
   }
   phase = {ThreadStatus::ready};
   on.scheduler.enqueue_back(*this);
   if (on.current == nullptr || on.context == nullptr) return;
-  if (on.context->level < context->level) on.reschedule = true;
+  if (on.scheduler.preempts(*context, *on.context)) on.reschedule = true;
   on.timer_stale = true;  // the quantum counts now
 }
 
+bool Thread::may_run_on(const Cpu& cpu) const { return (affinity >> cpu.index % 64 & 1) != 0; }
+
+void Thread::assign(Cpu& cpu) {
+  set_home(cpu);
+  run_at(cpu);
+}
+
+Port& Thread::receiving_from() const { return serves != nullptr ? *serves : *static_cast<Port*>(wait.object); }
+
+void Thread::run_at(Cpu& cpu) {
+  if (serves != nullptr && serves->home() != &cpu) serves->dismiss(*this);
+  run_on = &cpu;
+  own_context.account = reservation ? &reservation->account() : &process->group().queue(cpu).account;
+  cpu.note_space(*this);
+}
+
+void Thread::change_home(Cpu& from, Cpu& to) {
+  if (from.loaded == this) arch::unload_thread(from);
+  set_home(to);
+}
+
+void Thread::depart(Cpu& from, Cpu& to, Travel what) {
+  const bool leaves_home = run_on == &from && &to != &from;
+  set_flags(kMoving);
+  phase = {ThreadStatus::waiting, WaitKind::travel, phase.fault};
+  travel_ = what;
+  // A port keeps no server that is about to receive elsewhere.
+  if (leaves_home && serves != nullptr && what == Travel::call && caller == nullptr) serves->dismiss(*this);
+  if (caller != nullptr && leaves_home && !away_) {
+    away_ = true;  // I6
+    caller->add_ref();
+    context = &own_context;  // a context does not cross CPUs
+  } else if (caller != nullptr && !away_ && &to != &from) {
+    // It got the call here and runs there: whoever waits for its reply goes along, and so does the deadline.
+    caller->set_flags(kMoving);
+    if (caller->has_flags(kTimed)) TimerQueue::remove(from, *caller);
+    caller->change_home(from, to);
+    context = &own_context;
+  }
+  if (from.current == this) {
+    from.change_context(nullptr);
+    from.current = nullptr;
+  }
+  change_home(from, to);
+  from.send(to, traveller_);  // from here on it may be running elsewhere
+}
+
+// It has arrived where it runs: what became of the call that it serves?
+void Thread::settle(Cpu& on) {
+  if (caller == nullptr) return;
+  Thread* client = caller;
+  if (away_) {
+    away_ = false;
+    if (client->callee != this) caller = nullptr;  // it stopped waiting
+    client->drop_ref();
+  } else if (client->has_flags(kMoving)) {
+    client->clear_flags(kMoving);
+    if (client->has_flags(kTimed)) on.timers.add(on, *client, client->deadline());
+  }
+  if (caller != nullptr && caller->run_on == &on) context = caller->context;
+}
+
+void Thread::arrived(Cpu& on) {
+  if (travel_ == Travel::wake) {
+    if (waits() && wait.shared != nullptr) {  // else it was killed
+      if (wake_status_ == Status::restart) {
+        state.restart_call();
+        end_wait_with_message(on);
+      } else {
+        end_wait(on, wake_status_, wake_word_);
+      }
+    }
+    drop_ref();
+    return;
+  }
+  clear_flags(kMoving);
+  if (run_on == &on) settle(on);
+  if (travel_ == Travel::ready || has_flags(kExiting)) {
+    make_ready(on);
+  } else if (travel_ == Travel::call) {
+    visit(on, *this);
+  } else {
+    visit_with_fault(on, *this);
+  }
+}
+
+void Thread::wake_claimed(Cpu& cpu, Status status, u64 word0) {
+  travel_ = Travel::wake;
+  wake_status_ = status;
+  wake_word_ = word0;
+  if (home() == &cpu) {
+    arrived(cpu);
+  } else {
+    cpu.send(*home(), traveller_);
+  }
+}
+
 void Thread::leave_wait(Cpu& on) {
-  if ((flags & kTimed) != 0) TimerQueue::remove(on, *this);
-  if (phase.wait == WaitKind::receive) static_cast<Port*>(wait.object)->receiver_left(*this);
-  if (phase.wait == WaitKind::send) static_cast<Port*>(wait.object)->caller_left(*this);
-  if (wait_queue.linked()) wait_queue.unlink();
-  flags &= ~(kTimed | kFaulted);
+  if (has_flags(kTimed)) TimerQueue::remove(on, *this);
+  if (phase.wait == WaitKind::receive) receiving_from().receiver_left(*this);
+  if (phase.wait == WaitKind::send) static_cast<Port*>(wait.object)->caller_left(on, *this);
+  if (wait.shared == nullptr && wait_queue.linked()) wait_queue.unlink();
+  wait.shared = nullptr;
+  clear_flags(kTimed | kFaulted);
   phase = {ThreadStatus::waiting};
 }
 
@@ -99,7 +213,8 @@ void Thread::end_wait_with_message(Cpu& on) {
 
 void Thread::end_wait_with_handoff(Cpu& on) {
   leave_wait(on);
-  if (flags == 0 && !on.reschedule && on.context == context && on.current != nullptr && on.current->waits()) {
+  if (flags.load(kRelaxed) == 0 && !on.reschedule && on.context == context && run_on == &on && on.current != nullptr &&
+      on.current->waits()) {
     phase = {ThreadStatus::running};
     on.current = this;
     return;
@@ -110,7 +225,7 @@ void Thread::end_wait_with_handoff(Cpu& on) {
   on.scheduler.enqueue_front(*this);
 }
 
-void Thread::leave_callee() {
+void Thread::leave_callee(Cpu& on) {
   if (reply_object != nullptr) {
     reply_object->forget_caller();
     reply_object = nullptr;
@@ -118,23 +233,22 @@ void Thread::leave_callee() {
   Thread* server = callee;
   if (server == nullptr) return;
   callee = nullptr;
+  if (!server->is_here(on)) return;  // it will look when it is back: I6
   server->caller = nullptr;
+  if (server->lender != nullptr) server->lender->borrower = nullptr;
+  server->lender = nullptr;
   // I4: whoever ran on our context through this call goes on with the server's own.
-  SchedulingContext* lost = server->context;
-  for (Thread* t = server; t != nullptr && t->context == lost; t = t->callee) {
-    bool queued = t->phase.status == ThreadStatus::ready;
-    if (queued) t->cpu->scheduler.remove(*t);
-    t->context = &server->own_context;
-    if (queued) t->cpu->scheduler.enqueue_back(*t);
-    if (t->cpu->current == t) t->cpu->change_context(t->context);
-  }
+  SchedulingContext& lost = *server->context;
+  move_contexts(on, server, lost, server->own_context);
+  if (lost.level != lost.base_level) refresh_level(on, lost);
+  if (server->serves != nullptr && server->serves->has_callers()) refresh_level(on, server->own_context);
 }
 
 void Thread::fail_caller(Cpu& on, Status result) {
   Thread* client = caller;
   if (client == nullptr) return;
   bool fault_wait = client->phase.fault;
-  client->leave_callee();
+  client->leave_callee(on);
   if (fault_wait) {
     client->process->kill(on, ~u64{0});  // its fault handler died with the fault in hand
     return;
@@ -144,7 +258,8 @@ void Thread::fail_caller(Cpu& on, Status result) {
 
 void Thread::abort_wait(Cpu& on, Status result) {
   if (!waits() || phase.wait == WaitKind::stopped) return;
-  if (phase.wait == WaitKind::reply) leave_callee();
+  if (wait.shared != nullptr && !SharedQueue::leave(on, *this)) return;  // its wait is ending already
+  if (phase.wait == WaitKind::reply) leave_callee(on);
   if (phase.fault) {  // a fault is not a call: no status fits; the thread runs into the fault again
     end_wait_with_message(on);
     return;
@@ -158,11 +273,13 @@ void Thread::expired(Cpu& on) {
 
 void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) {
   state.start(entry, stack, argument0, argument1);
+  Cpu& to = choose_cpu(on, *this);
+  run_at(to);
   make_ready(on);
 }
 
 void Thread::suspend(Cpu& on) {
-  flags |= kSuspend;
+  set_flags(kSuspend);
   if (phase.status == ThreadStatus::ready) {
     on.scheduler.remove(*this);
     phase = {ThreadStatus::waiting, WaitKind::stopped};
@@ -172,7 +289,7 @@ void Thread::suspend(Cpu& on) {
 }
 
 void Thread::resume(Cpu& on) {
-  flags &= ~kSuspend;
+  clear_flags(kSuspend);
   if (waits() && phase.wait == WaitKind::stopped) {
     make_ready(on);
   }
@@ -182,7 +299,7 @@ void Thread::cancel(Cpu& on) {
   if (waits() && phase.wait != WaitKind::stopped && !phase.fault) {
     abort_wait(on, Status::cancelled);
   } else if (phase.status != ThreadStatus::dead) {
-    flags |= kCancel;
+    set_flags(kCancel);
   }
 }
 
@@ -190,40 +307,64 @@ void Thread::on_zero_handles(Cpu& on) {
   if (phase.status == ThreadStatus::fresh) kill(on);  // nobody can start it any more
 }
 
-void Thread::kill(Cpu& on) {
-  if (phase.status == ThreadStatus::dead) return;
+bool Thread::kill(Cpu& on) {
+  if (phase.status == ThreadStatus::dead) return true;
   const bool ran = phase.status != ThreadStatus::fresh;
-  flags |= kExiting;
+  set_flags(kExiting);
+  if (run_on != &on) {  // its caller is there, if it has one
+    if (wait.shared == nullptr || SharedQueue::leave(on, *this)) {
+      if (phase.wait == WaitKind::reply) leave_callee(on);
+      leave_wait(on);
+      make_ready(on);
+    }
+    return false;
+  }
   if (phase.status == ThreadStatus::ready) on.scheduler.remove(*this);
   if (waits()) {
-    if (phase.wait == WaitKind::reply) leave_callee();
+    if (wait.shared != nullptr) (void)SharedQueue::leave(on, *this);
+    if (phase.wait == WaitKind::reply) leave_callee(on);
     leave_wait(on);
   }
   phase = {ThreadStatus::dead};
+  if (lender != nullptr) lender->stop_lending(on);
+  if (serves != nullptr) serves->dismiss(*this);
   if (on.loaded == this) on.loaded = nullptr;
   if (on.current == this) {  // it may be freed before the kernel is left
     on.change_context(nullptr);
     on.current = nullptr;
   }
   fail_caller(on, Status::peer_died);
+  if (reservation) set_reservation(on, nullptr, own_context.base_level);
   (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
   process->remove_thread(on, *this, ran);
+  return true;
 }
 
-void Thread::set_level(u32 level) {
-  if (context != &own_context || phase.status != ThreadStatus::ready) {
-    own_context.level = level;
-  } else {
-    cpu->scheduler.remove(*this);
-    own_context.level = level;
-    cpu->scheduler.enqueue_back(*this);
-  }
-  if (cpu->current == nullptr || cpu->context == nullptr) return;
-  // Whoever runs may have to make room: for this thread, or as one that is below others now.
-  cpu->timer_stale = true;
-  if (cpu->scheduler.top_level() > i32(cpu->context->level)) cpu->reschedule = true;
+void Thread::set_level(Cpu& on, u32 level) {
+  own_context.base_level = level;
+  refresh_level(on, own_context);
 }
 
-u64 Thread::consumed_ns() const { return machine().clock.to_ns(own_context.consumed); }
+void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
+  const bool queued = phase.status == ThreadStatus::ready && context == &own_context;
+  if (queued) on.scheduler.remove(*this);
+  if (reservation) reservation->leave(*this);
+  if (to != nullptr) to->join(*this);
+  // Others may run on it: whoever pays from now on is another.
+  if (on.context == &own_context) on.bring_accounts_up_to_date();
+  own_context.account = to != nullptr ? &to->account() : &process->group().queue(*run_on).account;
+  if (queued) on.scheduler.enqueue_back(*this);
+  if (on.context == &own_context) on.change_context(&own_context);
+  if (phase.status != ThreadStatus::dead) set_level(on, level);
+}
+
+u64 Thread::uncharged(Cpu& cpu) const {
+  if (run_on->context != &own_context) return 0;
+  const u64 since = run_on->context_since;
+  const u64 now = cpu.now_tsc();
+  return now > since ? now - since : 0;
+}
+
+u64 Thread::consumed_ns(Cpu& cpu) const { return machine().clock.to_ns(own_context.consumed + uncharged(cpu)); }
 
 }  // namespace keel

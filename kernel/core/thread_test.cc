@@ -78,7 +78,7 @@ TEST_F(CoreTest, ChangedLevelsTakeEffectAtOnce) {
   EXPECT_EQ(next(), &a);
   EXPECT_TRUE(k.call(a, Call::thread_set_level, to_b, {30}).ok());
   EXPECT_EQ(k.cpu().current, &b);
-  b.set_level(15);
+  b.set_level(k.cpu(), 15);
   EXPECT_EQ(next(), &a);
   EXPECT_TRUE(k.call(a, Call::thread_set_level, to_a, {14}).ok());
   EXPECT_EQ(k.cpu().current, &b);

@@ -1,12 +1,11 @@
 // TimerQueue: one CPU's deadlines in order, in an intrusive tree. The CPU's one-shot timer is set to the earliest.
 //
-// Locks        lock_ (rank scheduler). expired() is called without it.
+// Locks        none: a CPU's own. What changes its home takes its entry along.
 // Costs        add, remove O(log n), no allocation; earliest O(1) amortised.
 #pragma once
 
 #include "abi/types.h"
 #include "base/intrusive_tree.h"
-#include "kernel/core/lock.h"
 
 namespace keel {
 
@@ -19,6 +18,9 @@ class TimerEntry {
   TimerEntry(const TimerEntry&) = delete;
   TimerEntry& operator=(const TimerEntry&) = delete;
   virtual ~TimerEntry() = default;
+  bool is_queued() const { return queued_; }
+  // What it was last queued for.
+  Deadline deadline() const { return Deadline(deadline_ns_); }
 
  protected:
   virtual void expired(Cpu& cpu) = 0;
@@ -30,23 +32,22 @@ class TimerEntry {
   };
   TreeHook hook_;
   u64 deadline_ns_ = 0;
-  Cpu* queued_on_ = nullptr;  // null: in no queue
+  bool queued_ = false;
 };
 
 class TimerQueue {
  public:
   // `deadline` is finite. The entry is in no queue.
   void add(Cpu& cpu, TimerEntry& entry, Deadline deadline);
-  // Takes the entry out of whichever queue it is in, if any.
+  // Takes the entry out of this CPU's queue, if it is in it; it is in no other.
   static void remove(Cpu& cpu, TimerEntry& entry);
   // Calls expired() on entries whose time has come, `most` at the most; true when none is left.
   bool run(Cpu& cpu, u64 now_ns, u32 most);
   // The earliest deadline, or kForever.
-  Deadline earliest(Cpu& cpu);
+  Deadline earliest() const;
 
  private:
-  SpinLock lock_{LockRank::scheduler, "timers"};
-  IntrusiveTree<TimerEntry, &TimerEntry::hook_, TimerEntry::KeyOf> entries_ GUARDED_BY(lock_);
+  IntrusiveTree<TimerEntry, &TimerEntry::hook_, TimerEntry::KeyOf> entries_;
 };
 
 }  // namespace keel

@@ -7,48 +7,40 @@
 
 namespace keel {
 
-WordTable::Bucket& WordTable::bucket(const WordRef& word) {
+SharedQueue& WordTable::bucket(const WordRef& word) {
   u64 hash = (word.memory->id() * 0x9e3779b97f4a7c15 + word.offset) * 0xbf58476d1ce4e5b9;
-  return buckets_[hash >> 58];
+  return buckets_[hash >> 58].queue;
 }
 
 Result<void> WordTable::wait(Cpu& cpu, Thread& thread, const WordRef& word, u32 expected, Deadline deadline) {
-  Bucket& b = bucket(word);
-  LockGuard guard(cpu, b.lock);
+  SharedQueue& queue = bucket(word);
+  LockGuard guard(cpu, queue.lock());
   // SAFETY: the word lies in a page that `word` keeps, aligned, and is read once through the kernel's own mapping: the
   // named exception of law 2.
   const auto* value = static_cast<const Atomic<u32>*>(phys_to_virt(word.address));
   if (value->load(kAcquire) != expected) return Status::would_block;  // pairs with the waker's store before its call
-  if ((thread.flags & Thread::kCancel) != 0) {
-    thread.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (thread.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
   thread.begin_wait(cpu, WaitKind::word, nullptr, kNoCapability, deadline);
   thread.wait.key = word.memory->id();
   thread.wait.key_offset = word.offset;
-  b.waiters.push_back(thread);
+  queue.add(thread);
   return {};
 }
 
 u64 WordTable::wake(Cpu& cpu, const WordRef& word, u64 count) {
-  Bucket& b = bucket(word);
+  SharedQueue& queue = bucket(word);
   if (count > 64) count = 64;
-  u64 woken = 0;
-  WaitQueue taken;  // their waits end behind the lock: that takes the scheduler's
+  WaitQueue claimed;
   {
-    LockGuard guard(cpu, b.lock);
-    Thread* next = nullptr;
-    for (Thread* t = b.waiters.front(); t != nullptr && woken < count; t = next) {
-      next = b.waiters.next(*t);
-      if (t->wait.key != word.memory->id() || t->wait.key_offset != word.offset) continue;
-      b.waiters.remove(*t);
-      taken.push_back(*t);
-      ++woken;
-    }
+    LockGuard guard(cpu, queue.lock());
+    const auto same = [&](const Thread& t) {
+      return t.wait.key == word.memory->id() && t.wait.key_offset == word.offset;
+    };
+    count = queue.claim(count, same, claimed);
   }
-  while (Thread* t = taken.front()) t->end_wait(cpu, Status::ok);
-  return woken;
+  SharedQueue::wake(cpu, claimed, Status::ok, 0);
+  return count;
 }
 
 }  // namespace keel

@@ -5,7 +5,7 @@
 //              and its queueing cannot be lost.
 #pragma once
 
-#include "kernel/core/thread.h"
+#include "kernel/core/shared_queue.h"
 
 namespace keel {
 
@@ -21,10 +21,9 @@ class WordTable {
  private:
   static constexpr u32 kBuckets = 64;
   struct Bucket {
-    SpinLock lock{LockRank::waitable, "word bucket"};
-    WaitQueue waiters GUARDED_BY(lock);  // a wait that ends otherwise leaves it on the waiter's CPU
+    SharedQueue queue{"word bucket"};
   };
-  Bucket& bucket(const WordRef& word);
+  SharedQueue& bucket(const WordRef& word);
   Bucket buckets_[kBuckets];
 };
 

@@ -4,36 +4,77 @@
 
 namespace keel {
 
-void WorkQueue::push(Cpu& cpu, Work& item) {
-  LockGuard guard(cpu, lock_);
+void Work::arrive(Cpu& cpu) { cpu.work.push(*this); }
+
+void WorkQueue::List::push(Work& item) {
   item.next_work_ = nullptr;
-  if (tail_ != nullptr) {
-    tail_->next_work_ = &item;
-  } else {
-    head_ = &item;
-  }
-  tail_ = &item;
-  size_.fetch_add(1, kRelaxed);
+  (tail != nullptr ? tail->next_work_ : head) = &item;
+  tail = &item;
 }
 
-Work* WorkQueue::pop(Cpu& cpu) {
-  LockGuard guard(cpu, lock_);
-  Work* item = head_;
+Work* WorkQueue::List::pop() {
+  Work* item = head;
   if (item == nullptr) return nullptr;
-  head_ = item->next_work_;
-  if (head_ == nullptr) tail_ = nullptr;
-  size_.fetch_sub(1, kRelaxed);
+  head = item->next_work_;
+  if (head == nullptr) tail = nullptr;
   return item;
 }
 
+bool WorkQueue::post(Work& item) {
+  Work* head = mail_.load(kRelaxed);
+  do {
+    item.next_work_ = head;
+  } while (!mail_.compare_exchange(&head, &item, kSeqCst));  // pairs with collect()
+  return head == nullptr;
+}
+
+void WorkQueue::collect() {
+  if (mail_.load(kRelaxed) == nullptr) return;
+  Work* newest = mail_.exchange(nullptr, kSeqCst);  // pairs with post(): what the senders did before is seen
+  Work* oldest = nullptr;
+  while (newest != nullptr) {
+    Work* next = newest->next_work_;
+    newest->next_work_ = oldest;
+    oldest = newest;
+    newest = next;
+  }
+  while (oldest != nullptr) {
+    Work* next = oldest->next_work_;
+    inbox_.push(*oldest);
+    oldest = next;
+  }
+}
+
 bool WorkQueue::run(Cpu& cpu, u32 steps) {
+  collect();
+  for (u32 i = 0; i < kMailPerRun; ++i) {
+    Work* item = inbox_.pop();
+    if (item == nullptr) break;
+    item->arrive(cpu);
+  }
   Work* item = nullptr;
   while (steps-- > 0) {
-    if (item == nullptr && (item = pop(cpu)) == nullptr) return true;
+    if (item == nullptr && (item = background_.pop()) == nullptr) break;
     if (item->step(cpu)) item = nullptr;
   }
-  if (item != nullptr) push(cpu, *item);
+  if (item != nullptr) background_.push(*item);
   return empty();
+}
+
+void Orphanage::add(Work& item) {
+  Work* head = head_.load(kRelaxed);
+  do {
+    item.next_work_ = head;
+  } while (!head_.compare_exchange(&head, &item, kAcqRel));  // pairs with adopt()
+}
+
+void Orphanage::adopt(Cpu& cpu) {
+  Work* item = head_.exchange(nullptr, kAcqRel);  // pairs with add()
+  while (item != nullptr) {
+    Work* next = item->next_work_;
+    cpu.work.push(*item);
+    item = next;
+  }
 }
 
 }  // namespace keel

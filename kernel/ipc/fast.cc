@@ -51,7 +51,8 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || thread->flags != 0 || server->flags != 0 || server->cpu != cpu) [[unlikely]] {
+  if (server == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
+      static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Carried) carry(*thread, *server, status);
@@ -65,7 +66,7 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
 // thread = the client; the port has the server back. Nothing can fail any more.
 KEEL_FAST [[gnu::noinline]] static void commit_reply_receive(KEEL_FAST_PARAMETERS) {
   Thread* server = cpu->current;
-  hand_back(*cpu, *server, *thread, target);
+  hand_back(*cpu, *server, *thread);
   target = 0;
   arch::fast_switch(*cpu, *server, *thread, status);
   status &= Descriptor::kWordsMask << Descriptor::kWordsShift;
@@ -82,7 +83,11 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   }
   Thread* server = arch::in_register(cpu->current);
   thread = arch::in_register(server->caller);
-  if (thread == nullptr || thread->flags != 0 || server->flags != 0 || thread->cpu != cpu) [[unlikely]] {
+  if (thread == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
+      thread->run_on != cpu) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
+  if (server->receive_capability != CapIndex(target)) [[unlikely]] {  // the port that it serves is another: Thread I5
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   CapSlot* slot = slot_of(*server, target);
@@ -90,13 +95,12 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* port = static_cast<Port*>(slot->object);
-  if (port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
+  if (port->home() != cpu || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   cpu = arch::in_register(cpu);  // the server is loaded again rather than kept: there are no registers to keep it in
   server = cpu->current;
   port->receiver_ = server;
-  server->wait.object = port;
   if constexpr (Carried) carry(*server, *thread, status);
   [[clang::musttail]] return commit_reply_receive(KEEL_FAST_ARGUMENTS);
 }

@@ -74,7 +74,7 @@ KEEL_FAST [[gnu::noinline]] static void call_with_capability(KEEL_FAST_PARAMETER
     KEEL_FAST_LOAD_WORDS(*thread);
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  static_cast<Port*>(thread->wait.object)->receiver_ = nullptr;
+  thread->serves->receiver_ = nullptr;
   thread->state.rax = status_of(status);
   hand_over(*cpu, *client, *thread);
   arch::fast_switch(*cpu, *client, *thread, status);
@@ -90,7 +90,8 @@ KEEL_FAST void fast_call_with_capability(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || thread->flags != 0 || server->flags != 0 || server->cpu != cpu) [[unlikely]] {
+  if (server == nullptr || (thread->flags.load(kRelaxed) | server->flags.load(kRelaxed)) != 0 ||
+      static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   thread = server;
@@ -106,9 +107,9 @@ KEEL_FAST [[gnu::noinline]] static void reply_with_capability(KEEL_FAST_PARAMETE
     KEEL_FAST_LOAD_WORDS(*thread);
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  static_cast<Port*>(server->wait.object)->receiver_ = server;
+  server->serves->receiver_ = server;
   thread->state.rax = status_of(status);
-  hand_back(*cpu, *server, *thread, target);
+  hand_back(*cpu, *server, *thread);
   arch::fast_switch(*cpu, *server, *thread, status);
   KEEL_FAST_FORGET;
   [[clang::musttail]] return arch::entry_fast_resume(KEEL_FAST_ARGUMENTS);
@@ -117,7 +118,8 @@ KEEL_FAST [[gnu::noinline]] static void reply_with_capability(KEEL_FAST_PARAMETE
 KEEL_FAST void fast_reply_with_capability(KEEL_FAST_PARAMETERS) {
   Thread* server = arch::in_register(cpu->current);
   thread = arch::in_register(server->caller);
-  if (thread == nullptr || thread->flags != 0 || server->flags != 0 || thread->cpu != cpu) [[unlikely]] {
+  if (thread == nullptr || (thread->flags.load(kRelaxed) | server->flags.load(kRelaxed)) != 0 ||
+      thread->run_on != cpu || server->receive_capability != CapIndex(target)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   CapSlot* slot = slot_of(*server, target);
@@ -125,10 +127,9 @@ KEEL_FAST void fast_reply_with_capability(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* port = static_cast<Port*>(slot->object);
-  if (port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
+  if (port->home() != cpu || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  server->wait.object = port;
   thread->state.rdi = 0;
   KEEL_FAST_STORE_WORDS(*thread);
   [[clang::musttail]] return reply_with_capability(KEEL_FAST_ARGUMENTS);
@@ -142,7 +143,7 @@ KEEL_FAST void fast_derive(KEEL_FAST_PARAMETERS) {
   }
   // w0: the rights, w1: the scope.
   const u64 missing = (w0 | rights::derive) & ~u64{slot->rights()};
-  if ((missing | w1 | status >> Descriptor::kWordsShift | thread->flags) != 0) [[unlikely]] {
+  if ((missing | w1 | status >> Descriptor::kWordsShift | thread->flags.load(kRelaxed)) != 0) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   const FastCapabilities::Made made = FastCapabilities::derive(*cpu, thread->process->caps, *slot, Rights(w0));

@@ -36,9 +36,8 @@ namespace keel {
 }
 
 // The current thread waits for its next call, in a port that knows it already; its client runs.
-[[gnu::always_inline]] inline void hand_back(Cpu& cpu, Thread& server, Thread& client, u64 through) {
+[[gnu::always_inline]] inline void hand_back(Cpu& cpu, Thread& server, Thread& client) {
   server.phase = {ThreadStatus::waiting, WaitKind::receive};
-  server.wait.capability = CapIndex(through);
   server.context = &server.own_context;
   server.caller = nullptr;
   client.callee = nullptr;

@@ -19,7 +19,7 @@ namespace {
   for (u32 i = 1; i < kRegisterWords; ++i) t.state.word[i] = 0;
 }
 
-bool can_run_here(const Thread& t, const Cpu* cpu) { return t.flags == 0 && t.cpu == cpu; }
+bool can_run_here(const Thread& t, const Cpu* cpu) { return t.flags.load(kRelaxed) == 0 && t.run_on == cpu; }
 
 }  // namespace
 
@@ -42,19 +42,23 @@ KEEL_FAST [[gnu::noinline]] static void run_next(KEEL_FAST_PARAMETERS) {
 
 KEEL_FAST void fast_yield(KEEL_FAST_PARAMETERS) {
   thread = cpu->current;
-  const u32 level = cpu->context->level;
-  Thread* next = FastScheduling::first(cpu->scheduler, level);
+  if (!FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
+  ReadyList& list = FastScheduling::list(cpu->scheduler, cpu->context->level);
+  Thread* next = list.first;
   if (next == nullptr) {
     target = 0;
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  if (thread->flags != 0 || next->flags != 0) [[unlikely]] {
+  if ((thread->flags.load(kRelaxed) | next->flags.load(kRelaxed)) != 0 || !FastScheduling::plain(*cpu, *next->context))
+      [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   end_call(*thread, 0);
   thread->phase = {ThreadStatus::ready};
-  FastScheduling::rotate(cpu->scheduler, *thread, *next, level);
+  FastScheduling::rotate(*thread, *next, list);
   thread = next;
   KEEL_FAST_FORGET;
   [[clang::musttail]] return run_next(KEEL_FAST_ARGUMENTS);
@@ -77,7 +81,8 @@ KEEL_FAST [[gnu::noinline]] static void commit_signal(KEEL_FAST_PARAMETERS) {
 
 // thread = the waiter that gets the bits in w0.
 KEEL_FAST [[gnu::noinline]] static void wake(KEEL_FAST_PARAMETERS) {
-  if (w0 == 0 || cpu->current->flags != 0 || !can_run_here(*thread, cpu)) [[unlikely]] {
+  if (w0 == 0 || cpu->current->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
+      cpu->context->account != thread->context->account || !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   const u32 level = cpu->context->level;
@@ -91,7 +96,7 @@ KEEL_FAST [[gnu::noinline]] static void wake(KEEL_FAST_PARAMETERS) {
   thread->wait_queue.unlink();
   end_call(*thread, w0);
   thread->phase = {ThreadStatus::ready};
-  FastScheduling::enqueue_back(cpu->scheduler, *thread);
+  FastScheduling::enqueue_back(cpu->scheduler, *thread, FastScheduling::list(cpu->scheduler, thread->context->level));
   thread = cpu->current;
   w0 = w1 = w2 = w3 = w4 = w5 = w6 = w7 = target = 0;
   status = u64(Status::ok);
@@ -105,7 +110,7 @@ KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* notification = static_cast<Notification*>(slot->object);
-  if (status >> Descriptor::kWordsShift != 0) [[unlikely]] {
+  if (status >> Descriptor::kWordsShift != 0 || notification->home() != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (Thread* waiter = notification->first_waiter()) {
@@ -128,7 +133,8 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* notification = static_cast<Notification*>(slot->object);
-  if (status >> Descriptor::kWordsShift != 0 || thread->flags != 0) [[unlikely]] {
+  if (status >> Descriptor::kWordsShift != 0 || thread->flags.load(kRelaxed) != 0 || notification->home() != cpu)
+      [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (notification->bits() != 0) {
@@ -140,16 +146,17 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  const i32 top = cpu->scheduler.top_level();
-  if (top < 0 || w0 != kForever.value) [[unlikely]] {
+  if (w0 != kForever.value || !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  Thread* next = FastScheduling::first(cpu->scheduler, u32(top));
-  if (next->flags != 0) [[unlikely]] {
+  Thread* next = FastScheduling::top(cpu->scheduler);
+  if (next == nullptr || next->flags.load(kRelaxed) != 0 || next->context->account != cpu->context->account)
+      [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   thread->phase = {ThreadStatus::waiting, WaitKind::notification};
   thread->wait.object = notification;
+  thread->wait.shared = nullptr;
   thread->wait.capability = CapIndex(target);
   notification->add_waiter(*thread);
   FastScheduling::take_first(cpu->scheduler, *next);
@@ -166,9 +173,10 @@ KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }
   Thread* from = cpu->current;
-  thread = interrupt->plain_target()->first_waiter();
-  if (thread == nullptr || from->flags != 0 || !can_run_here(*thread, cpu) ||
-      thread->context->level <= cpu->context->level) [[unlikely]] {
+  thread = interrupt->plain_target()->home() == cpu ? interrupt->plain_target()->first_waiter() : nullptr;
+  if (thread == nullptr || from->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
+      thread->context->level <= cpu->context->level || thread->context->account != cpu->context->account ||
+      !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }

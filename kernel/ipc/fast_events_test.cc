@@ -72,7 +72,7 @@ TEST_P(EventTest, YieldGoesRoundAmongEquals) {
   run(a);
   EXPECT_TRUE(yield(a).ok());
   EXPECT_EQ(k.cpu().current, &b);
-  EXPECT_EQ(k.cpu().space, b.space);
+  EXPECT_EQ(k.cpu().space.load(kRelaxed), b.space);
   EXPECT_TRUE(yield(b).ok());
   EXPECT_EQ(k.cpu().current, &c);
   EXPECT_TRUE(yield(c).ok());
@@ -136,7 +136,7 @@ TEST_P(EventTest, ASignalRunsAWaiterAbove) {
   k.cpu().arch.clock += 1'000'000;
   EXPECT_TRUE(signal(a, 5).ok());
   EXPECT_EQ(k.cpu().current, &high);
-  EXPECT_EQ(k.cpu().space, high.space);
+  EXPECT_EQ(k.cpu().space.load(kRelaxed), high.space);
   auto got = k.result(high);
   EXPECT_TRUE(got.ok());
   EXPECT_EQ(got.word[0], 5u);
@@ -209,7 +209,7 @@ TEST_P(EventTest, WhatIsNotCommonGoesTheSlowWay) {
   EXPECT_TRUE(signal(a, 1).ok());
   EXPECT_TRUE(took_slow_path());
   EXPECT_EQ(k.cpu().current, &high);
-  EXPECT_EQ((high.flags & Thread::kTimed), 0u);
+  EXPECT_EQ((high.flags.load(kRelaxed) & Thread::kTimed), 0u);
   EXPECT_TRUE(wait(high).waits);
   run(a);
   EXPECT_TRUE(signal(a, 0).ok());  // wakes nobody

@@ -1,5 +1,7 @@
 #include "kernel/ipc/port.h"
 
+#include <string.h>
+
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 #include "kernel/group/group.h"
@@ -11,12 +13,20 @@ namespace keel {
 
 Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_messages) {
   Queued* queue = nullptr;
+  const usize bytes = queue_messages * sizeof(Queued);
+  TRY(group.charge(Resource::queue_bytes, bytes));
   if (queue_messages > 0) {
-    queue = static_cast<Queued*>(TRY(heap_of(cpu).allocate(cpu, group, queue_messages * sizeof(Queued))));
+    Result<void*> memory = heap_of(cpu).allocate(cpu, group, bytes);
+    if (!memory.has_value()) {
+      group.uncharge(Resource::queue_bytes, bytes);
+      return memory.status();
+    }
+    queue = static_cast<Queued*>(*memory);
   }
   auto port = make<Port>(cpu, group, group, queue, queue_messages);
   if (!port.has_value()) {
-    if (queue != nullptr) heap_of(cpu).free(cpu, group, queue, queue_messages * sizeof(Queued));
+    if (queue != nullptr) heap_of(cpu).free(cpu, group, queue, bytes);
+    group.uncharge(Resource::queue_bytes, bytes);
     return port.status();
   }
   return RefPtr<Port>::adopt(*port);
@@ -24,18 +34,21 @@ Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_mess
 
 void Port::destroy(Cpu& cpu) {
   (void)bind(cpu, nullptr);
+  while (Thread* server = servers_.front()) dismiss(*server);
   if (queue_ != nullptr) heap_of(cpu).free(cpu, group(), queue_, capacity_ * sizeof(Queued));
+  group().uncharge(Resource::queue_bytes, capacity_ * sizeof(Queued));
   destroy_object(cpu, group(), this);
 }
 
-// Whether the capability that a waiting thread waits through is gone.
-bool is_revoked(const Thread& t);
-
-// Makes `server` serve `client`, whose message it has just got, on the client's scheduling context.
+// Makes `server` serve `client`, whose message it has just got, on the client's scheduling context if both run here.
 static void join(Cpu& cpu, Thread& client, Thread& server) {
   client.phase.wait = WaitKind::reply;
   client.callee = &server;
   server.caller = &client;
+  if (client.run_on != &cpu || server.run_on != &cpu) {  // a context does not cross CPUs; its level does
+    if (server.own_context.level < client.context->level) server.own_context.level = client.context->level;
+    return;
+  }
   if (cpu.current == &server) {
     server.context = client.context;
     cpu.change_context(server.context);
@@ -69,19 +82,14 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
   Descriptor d{client.state.rax};
   TRY(check_descriptor(d));
   if (!has_receiver_right()) return Status::peer_died;
-  if ((client.flags & Thread::kCancel) != 0) {
-    client.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (client.take_cancel()) return Status::cancelled;
   Deadline deadline = d.has_deadline() ? Deadline(client.message_page->deadline) : kForever;
   if (deadline == kPoll) return Status::timed_out;
-  Thread* server = receiver();
+  Thread* server = receiver(cpu);
   if (server != nullptr) TRY(transfer_message(cpu, client, *server, badge, MessageKind::call));
   client.begin_wait(cpu, WaitKind::send, this, through, deadline);
   if (server == nullptr) {
-    client.wait.key = badge;
-    callers_.push_back(client);
-    ++backlog_;
+    add_caller(cpu, client, badge);
     return {};
   }
   join(cpu, client, *server);
@@ -92,17 +100,62 @@ Result<void> Port::call(Cpu& cpu, Thread& client, u64 badge, CapIndex through) {
 void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
   thread.phase.fault = true;
-  thread.flags |= Thread::kFaulted;
-  thread.wait.key = badge;
-  Thread* server = receiver();
-  if (server == nullptr) {
-    callers_.push_back(thread);
-    ++backlog_;
-    return;
-  }
+  thread.set_flags(Thread::kFaulted);
+  Thread* server = receiver(cpu);
+  if (server == nullptr) return add_caller(cpu, thread, badge);
   (void)hand_over(cpu, thread, *server, badge);  // a fault carries no capability: cannot fail
   join(cpu, thread, *server);
   server->end_wait_with_handoff(cpu);
+}
+
+// Smaller is served first.
+static u64 urgency_of(const Thread& caller, u64 arrival) {
+  constexpr u32 kArrivalBits = 56;
+  return u64{kLevels - 1 - caller.context->level} << kArrivalBits | (arrival & ((u64{1} << kArrivalBits) - 1));
+}
+
+void Port::add_caller(Cpu& cpu, Thread& client, u64 badge) {
+  client.wait.key = badge;
+  client.urgency = urgency_of(client, next_arrival_++);
+  callers_.insert(client);
+  ++backlog_;
+  refresh_servers(cpu);
+}
+
+void Port::reorder(Thread& caller) {
+  callers_.erase(caller);
+  caller.urgency = urgency_of(caller, caller.urgency);
+  callers_.insert(caller);
+}
+
+Thread* Port::best_lender(Cpu& cpu, u64 now) {
+  Thread* caller = callers_.first();
+  for (u32 n = 0; n < 8 && caller != nullptr; ++n, caller = callers_.next(*caller)) {
+    if (caller->run_on == &cpu && caller->borrower == nullptr &&
+        caller->context->account->exhausted(cpu, now) == nullptr)
+      return caller;
+  }
+  return nullptr;
+}
+
+void Port::enlist(Thread& server, CapIndex through) {
+  if (server.serves == this) {
+    server.receive_capability = through;
+    return;
+  }
+  if (server.run_on != home()) return;  // it is not of here: nobody lends it anything
+  if (server.serves != nullptr) server.serves->dismiss(server);
+  server.receive_capability = through;
+  server.serves = this;
+  servers_.push_back(server);
+}
+
+void Port::dismiss(Thread& server) {
+  servers_.remove(server);
+  server.serves = nullptr;
+  server.wait.object = this;  // if it waits here, it goes on doing so
+  server.wait.capability = server.receive_capability;
+  server.receive_capability = kNoCapability;
 }
 
 Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
@@ -111,45 +164,58 @@ Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
     client.abort_wait(cpu, transferred.status());
     return transferred;
   }
-  client.wait_queue.unlink();
-  --backlog_;
+  caller_left(cpu, client);
   join(cpu, client, server);
   return {};
 }
 
+void Port::take_message(Thread& server) {
+  const u8 place = order_[0];
+  const Queued& message = queue_[place];
+  deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
+  --queued_;
+  --backlog_;
+  memmove(&order_[0], &order_[1], queued_);
+  order_[queued_] = place;
+}
+
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
+  enlist(server, through);
+  Result<void> received = take(cpu, server, through, deadline);
+  // It has a new master, or none: what it inherited for the last one goes, what it must inherit for this one comes.
+  if (backlog_ != 0 || server.own_context.level != server.own_context.base_level) {
+    refresh_level(cpu, server.own_context);
+    if (server.context != &server.own_context) refresh_level(cpu, *server.context);
+  }
+  return received;
+}
+
+Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
   if (bound_ != nullptr) {
     if (u64 bits = bound_->take()) {
       deliver_words(server, &bits, 1, 0, MessageKind::signal);
       return {};
     }
   }
-  if (queued_ > 0) {
-    Queued& message = queue_[first_];
-    deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
-    first_ = (first_ + 1) % capacity_;
-    --queued_;
-    --backlog_;
-    return {};
-  }
   // A caller whose capabilities cannot be transferred is answered and the next one tried; a few, then the call runs
   // again, so that the time in here is bounded.
-  for (u32 tries = 0; Thread* client = callers_.front(); ++tries) {
+  for (u32 tries = 0; queued_ > 0 || has_callers(); ++tries) {
     if (tries == 16) return Status::restart;
-    if (take_caller(cpu, *client, server).has_value()) return {};
+    if (queued_ > 0 && (!has_callers() || queue_[order_[0]].level >= best_level())) {
+      take_message(server);
+      return {};
+    }
+    if (take_caller(cpu, *callers_.first(), server).has_value()) return {};
   }
-  if ((server.flags & Thread::kCancel) != 0) {
-    server.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (server.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
   server.begin_wait(cpu, WaitKind::receive, this, through, deadline);
-  add_receiver(server);
+  add_receiver(cpu, server);
   return {};
 }
 
-void Port::add_receiver(Thread& thread) {
-  if (receiver_ == nullptr) {
+void Port::add_receiver(Cpu& cpu, Thread& thread) {
+  if (receiver_ == nullptr && thread.run_on == &cpu) {
     receiver_ = &thread;
   } else {
     more_receivers_.push_back(thread);
@@ -160,17 +226,62 @@ void Port::receiver_left(Thread& thread) {
   if (receiver_ == &thread) receiver_ = nullptr;
 }
 
-Thread* Port::receiver() {
+void Port::step_back(Thread& thread) {
+  if (receiver_ != &thread) return;
+  receiver_ = nullptr;
+  more_receivers_.push_front(thread);
+}
+
+Thread* Port::receiver(Cpu& cpu) {
   for (;;) {
-    if (receiver_ == nullptr) receiver_ = more_receivers_.pop_front();
-    if (receiver_ == nullptr || receiver_->process->alive()) return receiver_;
+    Thread* next = receiver_ != nullptr ? receiver_ : more_receivers_.front();
+    if (next == nullptr) return nullptr;
+    if (next->process->alive()) return next;
     // Its process is going: what comes waits for the successor.
-    receiver_->abort_wait(*receiver_->cpu, Status::cancelled);
+    next->abort_wait(cpu, Status::cancelled);
   }
 }
 
-void Port::caller_left(Thread& thread) {
-  if (thread.wait_queue.linked()) --backlog_;
+// Nobody waits here but perhaps one receiver, and nothing is to be received.
+bool Port::is_quiet() const { return backlog_ == 0 && more_receivers_.empty(); }
+
+// The servers that are not of the new home are none of the port's any more.
+void Port::change_home(Cpu& to) {
+  Thread* next = nullptr;
+  for (Thread* t = servers_.front(); t != nullptr; t = next) {
+    next = servers_.next(*t);
+    if (t != receiver_) dismiss(*t);
+  }
+  if (bound_ != nullptr) bound_->set_home(to);
+  set_home(to);
+}
+
+bool Port::follow_receiver(Cpu& to) {
+  if (!is_quiet() || receiver_ != nullptr || !servers_.empty() || (bound_ != nullptr && !bound_->is_quiet()))
+    return false;
+  change_home(to);
+  return true;
+}
+
+bool Port::follow_caller(Cpu& cpu, Thread& client) {
+  Cpu& to = *client.run_on;
+  Thread* server = receiver_;
+  if (server == nullptr || !is_quiet() || servers_.front() != server || servers_.back() != server ||
+      (bound_ != nullptr && bound_->has_waiters()))
+    return false;
+  if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to) || server->reservation) return false;
+  change_home(to);
+  server->change_home(cpu, to);
+  server->run_at(to);
+  return true;
+}
+
+void Port::caller_left(Cpu& cpu, Thread& thread) {
+  if (!thread.caller_hook.linked()) return;
+  callers_.erase(thread);
+  --backlog_;
+  thread.stop_lending(cpu);
+  refresh_servers(cpu);
 }
 
 void Port::set_signal_pending(bool pending) {
@@ -183,17 +294,21 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   TRY(check_descriptor(d));
   if (d.words() > kRegisterWords) return Status::too_big;
   if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
-  if (Thread* server = receiver()) {
+  if (Thread* server = receiver(cpu)) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
     server->end_wait_with_message(cpu);
     return {};
   }
   if (queued_ == capacity_) return Status::would_block;
-  Queued& message = queue_[(first_ + queued_) % capacity_];
+  const u8 place = order_[queued_];
+  Queued& message = queue_[place];
   message.badge = badge;
   message.word_count = d.words();
+  message.level = sender.context->level;
   for (u32 i = 0; i < kRegisterWords; ++i) message.words[i] = sender.state.word[i];
-  ++queued_;
+  u32 at = queued_++;
+  for (; at > 0 && queue_[order_[at - 1]].level < message.level; --at) order_[at] = order_[at - 1];
+  order_[at] = place;
   ++backlog_;
   return {};
 }
@@ -201,6 +316,10 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
 Result<void> Port::bind(Cpu& cpu, Notification* notification) {
   if (notification != nullptr && notification->port() != nullptr && notification->port() != this) return Status::busy;
   if (bound_ == notification) return {};
+  if (notification != nullptr && notification->home() != home()) {
+    if (!follow_receiver(*notification->home())) return Status::busy;
+    return Status::restart;
+  }
   if (bound_ != nullptr) {
     bound_->set_port(nullptr);
     set_signal_pending(false);
@@ -216,7 +335,7 @@ Result<void> Port::bind(Cpu& cpu, Notification* notification) {
 }
 
 bool Port::deliver_signal(Cpu& cpu, u64 bits) {
-  Thread* server = receiver();
+  Thread* server = receiver(cpu);
   if (server == nullptr) return false;
   deliver_words(*server, &bits, 1, 0, MessageKind::signal);
   server->end_wait_with_message(cpu);
@@ -228,26 +347,34 @@ void Port::on_handle_added(Rights added) {
 }
 
 void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
-  if ((dropped & rights::port::receive) == 0 || receive_handles_.fetch_sub(1, kAcqRel) != 1) return;
-  while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
+  if ((dropped & rights::port::receive) != 0 && receive_handles_.fetch_sub(1, kAcqRel) == 1) post(cpu, kOwnEvent);
+}
+
+// The last right to receive went.
+void Port::on_event(Cpu& cpu) {
+  if (has_receiver_right()) return;  // another has come
+  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
-  while (Thread* client = callers_.front()) client->abort_wait(cpu, Status::peer_died);
-  while (Thread* server = receiver()) server->abort_wait(cpu, Status::revoked);
+  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
+  while (Thread* server = receiver(cpu)) server->abort_wait(cpu, Status::revoked);
 }
 
 void Port::wake_revoked(Cpu& cpu) {
   wake_revoked_waiters(cpu, more_receivers_);
-  wake_revoked_waiters(cpu, callers_);
-  // Whoever moves up was looked at already.
-  if (receiver() != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
+  Thread* next = nullptr;
+  for (Thread* t = callers_.first(); t != nullptr; t = next) {
+    next = callers_.next(*t);
+    if (is_revoked(*t)) t->abort_wait(cpu, Status::revoked);
+  }
+  if (receiver_ != nullptr && is_revoked(*receiver_)) receiver_->abort_wait(cpu, Status::revoked);
 }
 
 Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
   if (client.phase.fault) {
     bool resume = FaultAnswer(sender.word(0)) == FaultAnswer::resume && Descriptor{sender.state.rax}.words() > 0;
-    client.leave_callee();
+    client.leave_callee(cpu);
     if (resume) {
       client.end_wait_with_message(cpu);
     } else {
@@ -256,23 +383,25 @@ Result<void> answer(Cpu& cpu, Thread& sender, Thread& client) {
     return {};
   }
   TRY(transfer_message(cpu, sender, client, 0, MessageKind::call));
-  client.leave_callee();
+  client.leave_callee(cpu);
   client.end_wait_with_message(cpu);
   return {};
 }
 
 Result<bool> Port::reply_and_wait(Cpu& cpu, Thread& server, CapIndex through) {
   Thread* client = server.caller;
-  if (client == nullptr || backlog_ != 0 || receiver_ != nullptr || server.flags != 0 || client->flags != 0 ||
-      client->context != cpu.context || client->cpu != &cpu) {
+  if (client == nullptr || backlog_ != 0 || receiver_ != nullptr ||
+      (server.flags.load(kRelaxed) | client->flags.load(kRelaxed)) != 0 || client->context != cpu.context ||
+      client->run_on != &cpu || server.run_on != &cpu) {
     return false;
   }
   TRY(transfer_message(cpu, server, *client, 0, MessageKind::call));
   client->callee = nullptr;
   server.caller = nullptr;
   server.context = &server.own_context;
+  enlist(server, through);
   server.begin_wait(cpu, WaitKind::receive, this, through, kForever);
-  add_receiver(server);
+  add_receiver(cpu, server);
   client->end_wait_with_handoff(cpu);
   return true;
 }
@@ -285,7 +414,8 @@ Result<void> reply_to_caller(Cpu& cpu, Thread& server) {
 }
 
 bool is_revoked(const Thread& t) {
-  return t.wait.capability != kNoCapability && !t.process->caps.find(t.wait.capability).has_value();
+  const CapIndex through = t.waits_through();
+  return through != kNoCapability && !t.process->caps.find(through).has_value();
 }
 
 void wake_revoked_waiters(Cpu& cpu, WaitQueue& queue) {

@@ -1,12 +1,15 @@
 // Port: where messages are sent to and received from. It outlives its servers: calls that a dead server had taken fail,
 // calls that are still queued wait for the successor, and badges go on to mean the same.
 //
-// Invariants   I1 a thread in receiver_ means that backlog_ is 0.
+// Invariants   I1 a thread in receiver_ means that backlog_ is 0; it runs on the port's home.
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
 //              I4 backlog_ counts queued callers, queued messages and, as one, pending bits of the bound notification.
-// Locks        none: a port belongs to its home CPU, as its waiting threads do. One CPU runs today; with more, others
-//              will have to ask it.
+//              I5 servers_ are the threads that received here last (Thread I5): while callers wait, they are busy for
+//              it.
+// Order        signals first, then messages and callers by level, the highest first, in the order of their arrival. A
+//              message has the level that its sender ran at, a caller that of its context now.
+// Locks        none: a port belongs to its home CPU, as its waiting threads do, and the notification bound to it.
 // Lifetime     when the last capability with the receive right goes, queued callers are answered PeerDied. A wait does
 //              not keep the port alive: when the last capability goes, all waits end.
 // Costs        docs/subsystems/ipc.md has the instruction counts.
@@ -39,20 +42,49 @@ class Port final : public KObject {
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
   // A thread has faulted: like a call whose message is the fault.
   void deliver_fault(Cpu& cpu, Thread& thread, u64 badge);
-  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere).
+  // A thread of another CPU calls, or wants to receive: whether the port, and the server that waits in it, have moved
+  // to the thread's CPU, because nobody else needs them here.
+  bool follow_caller(Cpu& cpu, Thread& client);
+  bool follow_receiver(Cpu& to);
+
+  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere, or the port is in use
+  // and lives on another CPU than the notification).
   Result<void> bind(Cpu& cpu, Notification* notification);
   // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
   bool deliver_signal(Cpu& cpu, u64 bits);
 
+  // A thread that waits here to receive is going to run on another CPU: it is no longer the one that the fast path
+  // switches to.
+  void step_back(Thread& thread);
   bool has_receiver_right() const { return receive_handles_.load(kRelaxed) != 0; }
   // Threads leave their queues, for whatever reason.
   void receiver_left(Thread& thread);
-  void caller_left(Thread& thread);
+  void caller_left(Cpu& cpu, Thread& thread);
+  // The thread no longer serves this port.
+  void dismiss(Thread& server);
+
+  // For donation (kernel/core/donation.cc).
+  bool has_callers() const { return !callers_.empty(); }
+  // The level of the best caller in the queue; 0 if there is none.
+  u32 best_level() const { return callers_.empty() ? 0 : callers_.first()->context->level; }
+  // The best of the first few callers whose context may run at `now` and is not lent, or null.
+  Thread* best_lender(Cpu& cpu, u64 now);
+  // The level of a queued caller has changed.
+  void reorder(Thread& caller);
+  // A caller has queued or left: servers may inherit its level, or run on its context.
+  void refresh_servers(Cpu& cpu);
+  // With one of them free a caller waits no longer: more need not hurry.
+  template <class F>
+  void for_some_servers(F f) {
+    Thread* server = servers_.front();
+    for (u32 n = 0; n < 16 && server != nullptr; ++n, server = servers_.next(*server)) f(*server);
+  }
   // The bound notification has got, or given up, bits that nobody took yet.
   void set_signal_pending(bool pending);
 
   void on_handle_added(Rights rights) override;
   void on_handle_dropped(Cpu& cpu, Rights rights) override;
+  void on_event(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
   void wake_revoked(Cpu& cpu) override;
 
@@ -70,26 +102,40 @@ class Port final : public KObject {
     u64 badge;
     u64 words[kRegisterWords];
     u32 word_count;
+    u32 level;
+  };
+  struct ByUrgency {
+    u64 operator()(const Thread& t) const { return t.urgency; }
   };
 
   Port(ResourceGroup& group, Queued* queue, u32 capacity)
       : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
+    for (u32 i = 0; i < capacity; ++i) order_[i] = u8(i);
     count_rights();
   }
   void destroy(Cpu& cpu) override;
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
-  void add_receiver(Thread& thread);
+  void add_caller(Cpu& cpu, Thread& client, u64 badge);
+  void add_receiver(Cpu& cpu, Thread& thread);
+  // receive() but for the levels.
+  Result<void> take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline);
+  void take_message(Thread& server);
+  void enlist(Thread& server, CapIndex through);
   // The thread that gets the next message, or null. The fast path leaves receiver_ null though more may wait.
-  Thread* receiver();
+  Thread* receiver(Cpu& cpu);
+  bool is_quiet() const;
+  void change_home(Cpu& to);
 
   WaitQueue more_receivers_;
-  WaitQueue callers_;
+  IntrusiveTree<Thread, &Thread::caller_hook, ByUrgency> callers_;
+  IntrusiveList<Thread, &Thread::server_hook> servers_;
+  u64 next_arrival_ = 0;
   Notification* bound_ = nullptr;
   Queued* queue_;
   u32 capacity_;
-  u32 first_ = 0;
   u32 queued_ = 0;
+  u8 order_[kMaxQueue] = {};  // places in queue_: those of messages, the next first, then the free ones
   bool signal_pending_ = false;
   Atomic<u32> receive_handles_{0};
 };

@@ -162,7 +162,7 @@ TEST_P(PortTest, CapabilitiesWithoutTheRightsDoNotTravel) {
 
 TEST_P(PortTest, ServerRunsOnTheClientsContextAndGivesItBack) {
   connect();
-  client.set_level(30);
+  client.set_level(k.cpu(), 30);
   EXPECT_TRUE(receive(server, server_port).waits);
   EXPECT_TRUE(k.call(client, Call::call, client_port).waits);
   EXPECT_EQ(server.context, &client.own_context);
@@ -180,7 +180,7 @@ class NestedTest : public PortTest {
     auto port = MUST(Port::create(k.cpu(), k.root(), 0));
     third_port = k.give(third, *port);
     second_port = k.copy(third, third_port, server, rights::port::call);
-    client.set_level(33);
+    client.set_level(k.cpu(), 33);
     EXPECT_TRUE(receive(third, third_port).waits);
     EXPECT_TRUE(receive(server, server_port).waits);
     k.page(client).deadline = k.now() + 1'000'000;
@@ -330,7 +330,7 @@ TEST_P(PortTest, DeadlinesEndEachWait) {
   k.page(server).deadline = k.page(client).deadline = 0;
   EXPECT_TRUE(k.call(server, Call::receive, server_port, {}, Descriptor::kDeadline).is(Status::timed_out));
   EXPECT_TRUE(k.call(client, Call::call, client_port, {}, Descriptor::kDeadline).is(Status::timed_out));
-  EXPECT_EQ(k.cpu().timers.earliest(k.cpu()), kForever);
+  EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
 TEST_P(PortTest, LastReceiveRightAnswersQueuedCallersPeerDied) {
@@ -473,7 +473,7 @@ TEST_P(PortTest, ASuspendedServerTakesTheMessageAndWaitsToBeResumed) {
 
 TEST_P(PortTest, ServerThatFallsBelowAnotherMakesRoom) {
   connect();
-  client.set_level(40);
+  client.set_level(k.cpu(), 40);
   Thread& between = k.make_thread(30);
   EXPECT_TRUE(receive(server, server_port).waits);
   EXPECT_TRUE(k.call(client, Call::call, client_port).waits);
@@ -489,7 +489,7 @@ class FaultTest : public PortTest {
  protected:
   void handle() {
     connect();
-    client.process->set_handler(RefPtr<Port>(k.object<Port>(server, server_port)), 99);
+    client.process->set_handler(k.cpu(), RefPtr<Port>(k.object<Port>(server, server_port)), 99);
   }
   void fault(u64 address = 0x123000) {
     k.make_current(client);
@@ -521,7 +521,7 @@ TEST_P(FaultTest, IsKilledByTheAnswerOrItsAbsence) {
   for (u32 words : {0u, 1u}) {
     Thread& victim = k.make_thread();
     if (words == 0) handle();
-    victim.process->set_handler(RefPtr<Port>(k.object<Port>(server, server_port)), 1);
+    victim.process->set_handler(k.cpu(), RefPtr<Port>(k.object<Port>(server, server_port)), 1);
     k.make_current(victim);
     enter_exception(k.cpu(), FaultKind::divide, 0);
     EXPECT_EQ(receive(server, server_port).word[0], u64(FaultKind::divide));
@@ -538,7 +538,7 @@ TEST_P(FaultTest, HandlersDeathKillsOnlyWhatItHadTaken) {
   Thread& keeper = k.make_thread();
   CapIndex kept = k.copy(server, server_port, keeper, all_rights(ObjectKind::port));
   Thread& second = k.make_thread();
-  second.process->set_handler(RefPtr<Port>(k.object<Port>(server, server_port)), 7);
+  second.process->set_handler(k.cpu(), RefPtr<Port>(k.object<Port>(server, server_port)), 7);
   fault();
   EXPECT_EQ(receive(server, server_port).badge, 99u);
   k.make_current(second);

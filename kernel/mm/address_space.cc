@@ -430,7 +430,7 @@ bool AddressSpace::unmap_region_node(Cpu& cpu, CapNode& node) {
 }
 
 void AddressSpace::activate(Cpu& cpu) {
-  cpu.space = this;
+  cpu.space.store(this, kRelaxed);  // the load of the root is a full barrier: pairs with TlbBatch::flush()
   arch::load_root(root());
 }
 

@@ -123,6 +123,8 @@ class AddressSpace final : public KObject {
 
   // Loads the page tables. Publishes cpu.space first, so that a flush on another CPU finds this one.
   void activate(Cpu& cpu);
+  // CPUs that threads of it belong, or belonged, to: others never have it loaded.
+  CpuSet cpus;
   // Never changes while the space lives.
   PhysAddr root() const NO_THREAD_SAFETY_ANALYSIS { return tables_.root(); }
 

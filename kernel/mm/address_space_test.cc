@@ -436,7 +436,7 @@ TEST_F(AddressSpaceTest, ScatteredPagesAllLeaveTheTlb) {
   auto space = make_space();
   auto object = anonymous(60);
   EndlessTlb tlb;
-  cpu.space = space.get();
+  cpu.space.store(space.get(), kRelaxed);
   MUST(map_at(*space, *object, kAt, 60));
   for (u64 i = 0; i < 60; i += 3) MUST(space->handle_fault(cpu, kAt + i * kPageSize, Access::write));
   ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
@@ -444,7 +444,7 @@ TEST_F(AddressSpaceTest, ScatteredPagesAllLeaveTheTlb) {
   ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
   EXPECT_EQ(unmap(*space, kAt, 60 * kPageSize), Status::ok);
   ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
-  cpu.space = nullptr;
+  cpu.space.store(nullptr, kRelaxed);
 }
 
 // Random operations against a model of pages.
@@ -469,7 +469,7 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
                                                          CacheMode::uncached)));
     std::map<u64, Page> model;
     EndlessTlb tlb;
-    cpu.space = space.get();
+    cpu.space.store(space.get(), kRelaxed);
     const Protection prots[] = {Protection::none, Protection::read, Protection::read_write, Protection::read_execute};
     const Protection maxes[] = {Protection::all, Protection::all, Protection::read, Protection::read_write};
     const Access accesses[] = {Access::read, Access::write, Access::execute};
@@ -545,7 +545,7 @@ TEST_F(AddressSpaceTest, BehavesLikeAModel) {
         ASSERT_EQ(mapping->flags.cache, objects[page.object]->cache());
       }
     }
-    cpu.space = nullptr;
+    cpu.space.store(nullptr, kRelaxed);
   }
   EXPECT_EQ(m.baseline(), before);
 }

@@ -64,6 +64,9 @@ u32 order_of(usize bytes) { return u32(std::bit_width((bytes - 1) >> kPageShift)
 
 KernelHeap& heap_of(Cpu& cpu) { return cpu.machine.heap; }
 
+Result<void> KernelHeap::charge_object(ResourceGroup& group) { return group.charge(Resource::objects, 1); }
+void KernelHeap::uncharge_object(ResourceGroup& group) { group.uncharge(Resource::objects, 1); }
+
 Result<void*> KernelHeap::allocate(Cpu& cpu, ResourceGroup& group, usize bytes) {
   if (bytes > kLargest - kRedZone) return allocate_frames(cpu, group, bytes);
   const u32 size_class = HeapClasses::of(bytes);
@@ -85,7 +88,7 @@ void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes)
   if (bytes > kLargest - kRedZone) {
     Frame* frame = cpu.machine.frames.frame(virt_to_phys(memory));
     const usize size = kPageSize << frame->order;
-    cpu.machine.frames.give(cpu, frame);
+    cpu.machine.frames.free(cpu, cpu.machine.root_group(), frame);
     group.uncharge(Resource::kernel_bytes, size);
     in_use_.fetch_sub(size, kRelaxed);
     return;
@@ -107,7 +110,7 @@ Result<void*> KernelHeap::allocate_frames(Cpu& cpu, ResourceGroup& group, usize 
   const u32 order = order_of(bytes);
   const usize size = kPageSize << order;
   TRY(group.charge(Resource::kernel_bytes, size));
-  Result<Frame*> frame = cpu.machine.frames.take(cpu, order, FrameUse::kernel);
+  Result<Frame*> frame = cpu.machine.frames.allocate(cpu, cpu.machine.root_group(), order, FrameUse::kernel);
   if (!frame.has_value()) {
     group.uncharge(Resource::kernel_bytes, size);
     return frame.error();
@@ -126,7 +129,7 @@ bool KernelHeap::refill(Cpu& cpu, u32 size_class) {
   while (bin.count < Magazines::kObjects / 2) {
     if (c.partial == Frame::kNone) {
       if (bin.count > 0) break;  // enough for now; do not grow for more
-      Result<Frame*> fresh = frames.take(cpu, 0, FrameUse::kernel);
+      Result<Frame*> fresh = frames.allocate(cpu, cpu.machine.root_group(), 0, FrameUse::kernel);
       if (!fresh.has_value()) return false;
       Frame* frame = *fresh;
       frame->size_class = u8(size_class);
@@ -180,7 +183,7 @@ void KernelHeap::flush(Cpu& cpu, u32 size_class, u32 keep) {
     if (slab.slab.used == 0) {
       if (slab.next != Frame::kNone) frames.at(slab.next).previous = slab.previous;
       (slab.previous != Frame::kNone ? frames.at(slab.previous).next : c.partial) = slab.next;
-      frames.give(cpu, &slab);
+      frames.free(cpu, cpu.machine.root_group(), &slab);
     }
   }
 }

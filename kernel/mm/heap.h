@@ -7,7 +7,8 @@
 //                 both are checked when the object changes hands. On the host AddressSanitizer knows about both.
 // Locks        one per class (rank heap), around refill and flush of a CPU's magazine only.
 // Costs        O(1): about 20 instructions from the magazine, about 300 for a refill of 8 objects.
-// Charges      Resource::kernel_bytes, the size of the class.
+// Charges      Resource::kernel_bytes, the size of the class; for a KObject Resource::objects, too. The frames that all
+//              this takes are charged to the root group, so that its frames are all that are in use.
 #pragma once
 
 #include <array>
@@ -76,6 +77,10 @@ class KernelHeap {
   // Gives this CPU's cached objects back to their slabs.
   void drain(Cpu& cpu);
 
+  // For make() and destroy_object() of a KObject.
+  static Result<void> charge_object(ResourceGroup& group);
+  static void uncharge_object(ResourceGroup& group);
+
   // Bytes in objects that are handed out; exact, magazines do not count.
   u64 bytes_in_use() const { return in_use_.load(kRelaxed); }
 
@@ -108,14 +113,23 @@ KernelHeap& heap_of(Cpu& cpu);
 template <class T, class... A>
 Result<T*> make(Cpu& cpu, ResourceGroup& group, A&&... arguments) {
   static_assert(sizeof(T) <= KernelHeap::kMaxBytes && (alignof(T) <= 16 || (alignof(T) == 64 && sizeof(T) % 64 == 0)));
-  void* memory = TRY(heap_of(cpu).allocate(cpu, group, sizeof(T)));
-  return new (memory) T(std::forward<A>(arguments)...);
+  constexpr bool kIsObject = requires { T::kKind; };
+  if constexpr (kIsObject) TRY(KernelHeap::charge_object(group));
+  Result<void*> memory = heap_of(cpu).allocate(cpu, group, sizeof(T));
+  if (!memory.has_value()) {
+    if constexpr (kIsObject) KernelHeap::uncharge_object(group);
+    return memory.status();
+  }
+  T* object = new (*memory) T(std::forward<A>(arguments)...);
+  if constexpr (kIsObject) object->set_home(cpu);
+  return object;
 }
 
 template <class T>
 void destroy_object(Cpu& cpu, ResourceGroup& group, T* object) {
   object->~T();
   heap_of(cpu).free(cpu, group, object, sizeof(T));
+  if constexpr (requires { T::kKind; }) KernelHeap::uncharge_object(group);
 }
 
 }  // namespace keel

@@ -99,6 +99,7 @@ TEST(MemoryObject, ReleaseIsBounded) {
   auto object = MUST(MemoryObject::create_anonymous(m.cpu(), m.root(), 5000));
   for (u64 i = 0; i < 5000; ++i) MUST(object->page(m.cpu(), i, Access::write));
   object.reset();
+  m.machine().orphans.adopt(m.cpu());
   u32 steps = 0;
   u64 free = m.frames().statistics().free;
   while (!m.cpu().work.run(m.cpu(), 1)) {

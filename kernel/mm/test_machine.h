@@ -21,8 +21,8 @@ class TestMachine {
     memory_ = static_cast<char*>(
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (memory_ == MAP_FAILED) __builtin_trap();
-    machine_->cpus[0] = cpu_.get();
-    machine_->cpu_count = 1;
+    machine_->add_cpu(*cpu_);
+    machine_->attach(*cpu_);
     const PhysRange ram[] = {range(0, bytes)};
     MUST(machine_->frames.initialise(ram, {}));
   }
@@ -40,8 +40,9 @@ class TestMachine {
 
   // Finishes all deferred work and empties the magazines.
   void settle() {
-    while (!cpu().work.run(cpu(), 16)) {
-    }
+    do {
+      machine_->orphans.adopt(cpu());
+    } while (!cpu().work.run(cpu(), 16) || !machine_->orphans.empty());
     machine_->heap.drain(cpu());
     frames().drain(cpu());
   }

@@ -3,17 +3,35 @@
 //
 // Invariants   I1 a batch is flushed before it dies, and while its owner holds no lock: a CPU that spins for our lock
 //                 with interrupts off could not answer.
-// Costs        add O(1). flush: up to kSinglePages single invalidations, else one full flush; one IPI per CPU that has
-//              the space loaded (Cpu::space).
+// Several CPUs the space's `cpus` are looked at, and those that have it loaded (Cpu::space) are interrupted; flush()
+// spins
+//              until they have answered and answers others meanwhile, so two that ask each other both go on. A CPU
+//              that loads the space later finds the new entries: it publishes the space before it loads the root, and
+//              flush() changes the entries before it looks.
+// Costs        add O(1). flush: up to kSinglePages single invalidations, else one full flush; one interrupt per CPU
+// that
+//              has the space loaded.
 #pragma once
 
 #include "base/types.h"
+#include "kernel/core/cpu_set.h"
 #include "kernel/mm/frame.h"
 
 namespace keel {
 
 class AddressSpace;
 class Cpu;
+
+class TlbBatch;
+
+// Of a CPU: who wants it to flush, and how many still have to flush for it.
+struct TlbRequests {
+  CpuSet askers;
+  const TlbBatch* batch = nullptr;  // what the others are to flush; constant while pending
+  Atomic<u32> pending{0};
+  // Does what others asked for.
+  void answer(Cpu& cpu);
+};
 
 class TlbBatch {
  public:
@@ -29,6 +47,8 @@ class TlbBatch {
   void add_table(Cpu& cpu, Frame& frame);
   bool empty() const { return count_ == 0 && tables_ == Frame::kNone; }
   void flush(Cpu& cpu, AddressSpace& space);
+  // This CPU's TLB only.
+  void flush_local() const;
 
  private:
   static constexpr u32 kRanges = 8;

@@ -17,9 +17,8 @@ Result<RefPtr<Interrupt>> Interrupt::create_line(Cpu& cpu, ResourceGroup& group,
                                                  Polarity polarity) {
   InterruptTable& table = cpu.machine.interrupts;
   if (!arch::has_interrupt_line(line)) return Status::not_supported;
-  if (table.with_line(line) != nullptr) return Status::busy;
   auto interrupt = RefPtr<Interrupt>::adopt(TRY(make<Interrupt>(cpu, group, group, line, trigger)));
-  interrupt->vector_ = TRY(table.allocate(*interrupt));
+  interrupt->vector_ = TRY(table.allocate(cpu, *interrupt));
   arch::route_interrupt_line(cpu, line, interrupt->vector_, trigger == Trigger::level,
                              polarity == Polarity::active_low);
   return interrupt;
@@ -27,56 +26,55 @@ Result<RefPtr<Interrupt>> Interrupt::create_line(Cpu& cpu, ResourceGroup& group,
 
 Result<RefPtr<Interrupt>> Interrupt::create_message(Cpu& cpu, ResourceGroup& group) {
   auto interrupt = RefPtr<Interrupt>::adopt(TRY(make<Interrupt>(cpu, group, group, kMessage, Trigger::edge)));
-  interrupt->vector_ = TRY(cpu.machine.interrupts.allocate(*interrupt));
+  interrupt->vector_ = TRY(cpu.machine.interrupts.allocate(cpu, *interrupt));
   return interrupt;
 }
 
-void Interrupt::destroy(Cpu& cpu) {
-  if (vector_ != 0) {
-    if (line_ != kMessage) arch::mask_interrupt_line(line_);
-    cpu.machine.interrupts.release(vector_);
-  }
-  destroy_object(cpu, group(), this);
+void Interrupt::unpublish(Cpu& cpu) {
+  if (vector_ == 0) return;
+  if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
+  cpu.machine.interrupts.release(vector_);
 }
 
-void Interrupt::on_zero_handles(Cpu&) {
-  if (line_ != kMessage) arch::mask_interrupt_line(line_);
+void Interrupt::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
+
+void Interrupt::on_zero_handles(Cpu& cpu) {
+  if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
   plain_target_ = nullptr;
   notification_.reset();
 }
 
 void Interrupt::fire(Cpu& cpu) {
   ++count_;
-  if (trigger_ == Trigger::level) arch::mask_interrupt_line(line_);
+  if (trigger_ == Trigger::level) arch::mask_interrupt_line(cpu, line_);
   if (notification_) notification_->signal(cpu, bits_);
 }
 
-void Interrupt::bind(Cpu&, Notification& notification, u64 bits) {
+void Interrupt::bind(Cpu& cpu, Notification& notification, u64 bits) {
   notification_ = RefPtr<Notification>(notification);
   bits_ = bits;
   plain_target_ = trigger_ == Trigger::edge && bits != 0 ? &notification : nullptr;
-  if (line_ != kMessage) arch::unmask_interrupt_line(line_);
+  if (line_ != kMessage) arch::unmask_interrupt_line(cpu, line_);
 }
 
-void Interrupt::acknowledge() {
-  if (line_ != kMessage) arch::unmask_interrupt_line(line_);
+void Interrupt::acknowledge(Cpu& cpu) {
+  if (line_ != kMessage) arch::unmask_interrupt_line(cpu, line_);
 }
 
-Result<u8> InterruptTable::allocate(Interrupt& interrupt) {
+Result<u8> InterruptTable::allocate(Cpu& cpu, Interrupt& interrupt) {
+  LockGuard guard(cpu, lock_);
+  u32 free = kVectors;
   for (u32 i = 0; i < kVectors; ++i) {
-    if (objects_[i] == nullptr) {
-      objects_[i] = &interrupt;
-      return u8(kFirstVector + i);
+    const Interrupt* other = objects_[i].load(kRelaxed);
+    if (other == nullptr) {
+      if (free == kVectors) free = i;
+    } else if (interrupt.line() != Interrupt::kMessage && other->line() == interrupt.line()) {
+      return Status::busy;
     }
   }
-  return Status::busy;
-}
-
-Interrupt* InterruptTable::with_line(u64 line) const {
-  for (Interrupt* i : objects_) {
-    if (i != nullptr && i->line() == line && line != Interrupt::kMessage) return i;
-  }
-  return nullptr;
+  if (free == kVectors) return Status::busy;
+  objects_[free].store(&interrupt, kRelease);  // pairs with at()
+  return u8(kFirstVector + free);
 }
 
 }  // namespace keel

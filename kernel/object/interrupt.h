@@ -4,7 +4,8 @@
 // Invariants   I1 the vector is this object's from creation to destruction. A line is masked before its vector is given
 //                 up; a device that goes on writing its message reaches whoever has the vector next, so drivers take it
 //                 as a hint to look.
-// Locks        none: interrupts are delivered to, and bound on, one CPU.
+// Locks        none for the object: an interrupt is delivered to its home CPU and bound there. The table of vectors has
+//              lock_ (rank heap) for changes; interrupt entry reads it without.
 #pragma once
 
 #include "kernel/object/object.h"
@@ -30,7 +31,8 @@ class Interrupt final : public KObject {
   // From the interrupt entry.
   void fire(Cpu& cpu);
   void bind(Cpu& cpu, Notification& notification, u64 bits);
-  void acknowledge();
+  // From any CPU.
+  void acknowledge(Cpu& cpu);
   // For the fast path: whom fire() signals when that is all it does, or null; and that it did, with which bits.
   Notification* plain_target() const { return plain_target_; }
   u64 count_plain() {
@@ -50,6 +52,7 @@ class Interrupt final : public KObject {
   friend void destroy_object(Cpu&, ResourceGroup&, T*);
   Interrupt(ResourceGroup& group, u64 line, Trigger trigger);
   ~Interrupt() override;
+  void unpublish(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
 
   RefPtr<Notification> notification_;
@@ -67,16 +70,16 @@ class InterruptTable {
   static constexpr u32 kFirstVector = 0x30;
   static constexpr u32 kVectors = 0xc0;  // up to 0xef; above are the kernel's own
 
-  // Errors: busy (all are taken).
-  Result<u8> allocate(Interrupt& interrupt);
-  void release(u8 vector) { objects_[vector - kFirstVector] = nullptr; }
+  // Errors: busy (the line has an object, or all vectors are taken).
+  Result<u8> allocate(Cpu& cpu, Interrupt& interrupt);
+  void release(u8 vector) { objects_[vector - kFirstVector].store(nullptr, kRelease); }
   Interrupt* at(u32 vector) const {
-    return vector - kFirstVector < kVectors ? objects_[vector - kFirstVector] : nullptr;
+    return vector - kFirstVector < kVectors ? objects_[vector - kFirstVector].load(kAcquire) : nullptr;
   }
-  Interrupt* with_line(u64 line) const;
 
  private:
-  Interrupt* objects_[kVectors] = {};
+  SpinLock lock_{LockRank::interrupts, "interrupt vectors"};
+  Atomic<Interrupt*> objects_[kVectors];
 };
 
 }  // namespace keel

@@ -20,6 +20,11 @@ u64 Notification::take() {
 }
 
 void Notification::signal(Cpu& cpu, u64 bits) {
+  if (home() != &cpu) {
+    remote_bits_.fetch_or(bits, kRelaxed);  // post() and arrive() order it
+    post(cpu, kOwnEvent);
+    return;
+  }
   bits |= bits_;
   if (bits == 0) return;
   if (Thread* waiter = waiters_.front()) {
@@ -33,15 +38,14 @@ void Notification::signal(Cpu& cpu, u64 bits) {
   bits_ = bits;
 }
 
+void Notification::on_event(Cpu& cpu) { signal(cpu, remote_bits_.exchange(0, kRelaxed)); }
+
 void Notification::on_zero_handles(Cpu& cpu) {
   while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);
 }
 
 Result<void> Notification::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {
-  if ((thread.flags & Thread::kCancel) != 0) {
-    thread.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (thread.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
   thread.begin_wait(cpu, WaitKind::notification, this, through, deadline);
   waiters_.push_back(thread);

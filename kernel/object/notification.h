@@ -1,9 +1,9 @@
 // Notification: a word of sticky bits to wait for. Interrupts, timers and deaths end here.
 //
 // Invariants   I1 bits_ == 0 while a thread waits, here or as a receiver on the port that it is bound to.
-// Locks        none: like its waiters it belongs to one CPU. One runs today; with more, others will have to ask it.
-// Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with Revoked.
-// Costs        signal without a waiter: one OR.
+// Locks        none: like its waiters it belongs to one CPU; a signal from elsewhere is left in remote_bits_ and
+// posted. Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with
+// Revoked. Costs        signal without a waiter: one OR.
 #pragma once
 
 #include <utility>
@@ -19,13 +19,15 @@ class Notification final : public KObject {
   static constexpr ObjectKind kKind = ObjectKind::notification;
   static Result<RefPtr<Notification>> create(Cpu& cpu, ResourceGroup& group);
 
-  // Sets bits; wakes one waiter, which gets and clears all that are set.
+  // Sets bits; wakes one waiter, which gets and clears all that are set. From any CPU.
   void signal(Cpu& cpu, u64 bits);
   // Takes and clears what is set; 0 if nothing is.
   u64 take();
   u64 bits() const { return bits_; }
   // For the fast paths (kernel/ipc/fast_events.cc): signal() when nobody waits and take(), both with no port bound; the
   // thread that a signal would wake; one more that waits.
+  bool is_quiet() const { return waiters_.empty() && port_ == nullptr; }
+  bool has_waiters() const { return !waiters_.empty(); }
   void add_quietly(u64 bits) { bits_ |= bits; }
   u64 take_quietly() { return std::exchange(bits_, 0); }
   Thread* first_waiter() { return waiters_.front(); }
@@ -35,6 +37,7 @@ class Notification final : public KObject {
 
   Port* port() const { return port_; }
   void set_port(Port* port) { port_ = port; }
+  void on_event(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
   void wake_revoked(Cpu& cpu) override;
 
@@ -47,6 +50,7 @@ class Notification final : public KObject {
   void destroy(Cpu& cpu) override;
 
   u64 bits_ = 0;
+  Atomic<u64> remote_bits_{0};
   Port* port_ = nullptr;  // whose receivers take the bits; the port holds a reference to us
   WaitQueue waiters_;
 };

@@ -13,11 +13,11 @@ Result<RefPtr<Reply>> Reply::create(Cpu& cpu, ResourceGroup& group) {
 
 void Reply::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
 
-Result<void> Reply::take(Thread& server) {
+Result<void> Reply::take(Cpu& cpu, Thread& server) {
   if (caller_ != nullptr) return Status::busy;
   Thread* client = server.caller;
   if (client == nullptr) return Status::bad_state;
-  client->leave_callee();  // donation ends: the client may wait for long
+  client->leave_callee(cpu);  // donation ends: the client may wait for long
   caller_ = client;
   client->reply_object = this;
   stale_ = false;
@@ -43,7 +43,7 @@ void Reply::on_zero_handles(Cpu& cpu) {
   Thread* client = caller_;
   if (client == nullptr) return;
   if (client->phase.fault) {
-    client->leave_callee();
+    client->leave_callee(cpu);
     client->process->kill(cpu, ~u64{0});
     return;
   }

@@ -2,6 +2,7 @@
 // any thread. Allocated beforehand, which bounds what a server can leave outstanding.
 //
 // Invariants   I1 caller_ waits (WaitKind::reply) and its reply_object is this.
+// Locks        none: it belongs to the CPU of its caller; empty, it follows whoever takes a call into it.
 // Lifetime     the last capability answers the caller PeerDied.
 #pragma once
 
@@ -15,7 +16,8 @@ class Reply final : public KObject {
   static Result<RefPtr<Reply>> create(Cpu& cpu, ResourceGroup& group);
 
   // Errors: bad_state (the thread has no caller), busy (one is in here).
-  Result<void> take(Thread& server);
+  Result<void> take(Cpu& cpu, Thread& server);
+  bool is_empty() const { return caller_ == nullptr; }
   // Answers with the sender's message. Errors: bad_state (empty), cancelled (the caller no longer waits), those of
   // moving capabilities (the caller stays in here then).
   Result<void> send(Cpu& cpu, Thread& sender);

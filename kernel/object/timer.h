@@ -14,6 +14,11 @@ class Timer final : public KObject, public TimerEntry {
   static constexpr u64 kMinPeriodNs = 100'000;
   static Result<RefPtr<Timer>> create(Cpu& cpu, ResourceGroup& group, Notification& notification, u64 bits);
 
+  // Stops it here; it will be set there.
+  void change_home(Cpu& from, Cpu& to) {
+    TimerQueue::remove(from, *this);
+    set_home(to);
+  }
   void set(Cpu& cpu, Deadline deadline, u64 period_ns);
   void on_zero_handles(Cpu& cpu) override { TimerQueue::remove(cpu, *this); }
 

@@ -54,6 +54,9 @@ class CallScript {
     auto handler = MUST(Port::create(k.cpu(), *group, 0));
     auto notification = MUST(Notification::create(k.cpu(), *group));
     auto reply = MUST(Reply::create(k.cpu(), *group));
+    auto context = MUST(Reservation::create(k.cpu(), *group));
+    MUST(context->configure(k.cpu(), 22, 200'000, 1'000'000));
+    group->set_cpu(k.cpu(), 3'000'000, 10'000'000, 50);
     Machine& m = k.machine();
     for (u32 i = 0; i < 3; ++i) {
       Process& p = *processes[i];
@@ -64,6 +67,7 @@ class CallScript {
         k.give(p, *handler);
         k.give(p, *notification);
         k.give(p, *reply);
+        k.give(p, *context);
         k.give(p, m.interrupt_control());
         k.give(p, m.io_ports());
         MUST(p.caps.insert_root(k.cpu(), m.kernel_control(),
@@ -102,7 +106,7 @@ class CallScript {
                                     .fixed = true}));
       MUST(p.space()->populate(k.cpu(), VirtAddr(kShared), 4 * kPageSize));
     }
-    processes[2]->set_handler(handler, 77);
+    processes[2]->set_handler(k.cpu(), handler, 77);
   }
 
   u8 byte() { return at_ < bytes_.size() ? bytes_[at_++] : 0; }
@@ -116,10 +120,9 @@ class CallScript {
     Machine& m = k_->machine();
     for (Process* p = m.next_process(k_->cpu(), 0); p != nullptr; p = m.next_process(k_->cpu(), p->id())) {
       if (!p->alive()) continue;
-      for (Thread* t = p->next_thread(k_->cpu(), nullptr); t != nullptr && count < 32;
-           t = p->next_thread(k_->cpu(), t)) {
-        if (TestKernel::runnable(*t)) found[count++] = t;
-      }
+      p->for_each_thread(k_->cpu(), ~u32{0}, [&](Thread& t) {
+        if (count < 32 && TestKernel::runnable(t)) found[count++] = &t;
+      });
     }
     return count == 0 ? nullptr : found[b % count];
   }
@@ -290,6 +293,9 @@ class CallScript {
         if (call.number == u8(Call::memory_create)) return byte() % 130u;
         if (call.number == u8(Call::thread_create) || call.number == u8(Call::thread_set_level)) return byte() % 66u;
         if (call.number == u8(Call::log_write)) return byte() % 4u;
+        if (call.number == u8(Call::context_configure)) return i == 0 ? byte() % 66u : (byte() % 64u) * 10'000;
+        if (call.number == u8(Call::group_set_cpu)) return (byte() % 64u) * 10'000;
+        if (call.number == u8(Call::thread_list)) return byte() % 40u;
         return number();
       case FuzzArg::address:
         return address(p);
@@ -302,6 +308,7 @@ class CallScript {
                                  call.object == ObjectKind::port                ? ObjectKind::notification
                                  : call.number == u8(Call::process_set_handler) ? ObjectKind::port
                                  : call.number == u8(Call::dma_map)             ? ObjectKind::memory
+                                 : call.number == u8(Call::thread_set_context)  ? ObjectKind::scheduling_context
                                  : call.number == u8(Call::dma_create) || call.object == ObjectKind::interrupt_control
                                      ? ObjectKind::group
                                      : ObjectKind::notification);

@@ -27,6 +27,7 @@ class CallsTest : public ::testing::Test {
     add(m.io_ports());
     add(*MUST(DmaDomain::create(k.cpu(), k.root())));
     add(k.root());
+    add(*MUST(Reservation::create(k.cpu(), k.root())));
     add(m.kernel_control());
     add(*t.process->space());
   }
@@ -167,7 +168,8 @@ TEST_F(SweepTest, CallsThatCreateGiveEverythingBack) {
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 0}, 1), 1u);
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 1}, 1), 20u);
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 2}, 1), 1u);
-  EXPECT_GE(sweep(Call::group_create, group(), {}, 1), 1u);
+  EXPECT_GE(sweep(Call::group_create, group(), {'g'}, 1), 2u);
+  EXPECT_GE(sweep(Call::context_create, group(), {}, 1), 1u);
   EXPECT_GE(sweep(Call::interrupt_create, of(ObjectKind::interrupt_control), {group().value, 7, 0}, 1), 1u);
   EXPECT_GE(sweep(Call::interrupt_create_message, of(ObjectKind::interrupt_control), {group().value}, 1), 1u);
   EXPECT_GE(sweep(Call::dma_create, of(ObjectKind::kernel_control), {group().value}, 1), 1u);
@@ -318,15 +320,24 @@ TEST_F(SweepTest, MessagesWithCapabilitiesGiveEverythingBack) {
 TEST_F(SweepTest, QuotaIsAskedForAndGivenBack) {
   auto limited = MUST(ResourceGroup::create(k.cpu(), k.root()));
   CapIndex poor = k.give(t, *limited);
-  EXPECT_TRUE(k.call(t, Call::group_set_limits, poor, {0, 0}).ok());
-  for (Call call :
-       {Call::process_create, Call::port_create, Call::reply_create, Call::notification_create, Call::group_create}) {
+  EXPECT_TRUE(k.call(t, Call::group_set_limits, poor, {0, 0, 100, 100}).ok());
+  for (Call call : {Call::process_create, Call::port_create, Call::reply_create, Call::notification_create,
+                    Call::group_create, Call::context_create}) {
     EXPECT_TRUE(k.call(t, call, poor).is(Status::quota_exceeded)) << u32(call);
   }
   EXPECT_TRUE(k.call(t, Call::memory_create, poor, {1, 0}).is(Status::quota_exceeded));
   auto info = k.call(t, Call::group_info, poor);
-  EXPECT_EQ(info.word[0], 0u);
-  EXPECT_EQ(info.word[2], 0u);
+  for (u32 i = 0; i < 8; i += 2) EXPECT_EQ(info.word[i], 0u) << i;
+  // Each limit by itself.
+  constexpr u64 kAll = ~u64{0};
+  EXPECT_TRUE(k.call(t, Call::group_set_limits, poor, {kAll, kAll, 2, kAll}).ok());
+  EXPECT_TRUE(k.call(t, Call::notification_create, poor).ok());
+  EXPECT_TRUE(k.call(t, Call::port_create, poor, {0}).ok());
+  EXPECT_TRUE(k.call(t, Call::port_create, poor, {0}).is(Status::quota_exceeded));
+  EXPECT_EQ(k.call(t, Call::group_info, poor).word[4], 2u);
+  EXPECT_TRUE(k.call(t, Call::group_set_limits, poor, {kAll, kAll, kAll, 500}).ok());
+  EXPECT_TRUE(k.call(t, Call::port_create, poor, {5}).ok());
+  EXPECT_TRUE(k.call(t, Call::port_create, poor, {5}).is(Status::quota_exceeded));
 }
 
 }  // namespace

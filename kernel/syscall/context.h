@@ -49,8 +49,9 @@ class CallContext {
     if (index == kNoCapability) return static_cast<T*>(nullptr);
     return get<T>(index, needed);
   }
-  // The slot of a capability that get() or the decoder has checked.
-  CapSlot& slot(CapIndex index) const { return *MUST(caps().find(index)); }
+  // The slot of a capability that get() or the decoder has checked. Another thread may have given it up since; what it
+  // held can be read until the kernel is left.
+  CapSlot& slot(CapIndex index) const { return caps().slot(index); }
   CapSlot& target() const { return slot(capability()); }
 
   // A new object's first capability, in the caller's space, with all rights of its kind.
@@ -61,12 +62,22 @@ class CallContext {
 
   void finish(Result<void> outcome);
 
+  // Whether the thread is here for this call only.
+  bool is_visit() const { return thread.run_on != &cpu; }
+  // The call goes on at `cpu` from the beginning: a handler answers this when what it needs is there.
+  Status go_to(Cpu& to) {
+    next_stop_ = &to;
+    return Status::restart;
+  }
+
  private:
+  Cpu* destination();
   Result<void> run_message_call(Call call);
 
   u64 call_;
   u64 results_[kRegisterWords] = {};
-  bool delivered_ = false;  // a message is in the registers already
+  bool delivered_ = false;    // a message is in the registers already
+  Cpu* next_stop_ = nullptr;  // where the call goes on
 };
 
 }  // namespace keel

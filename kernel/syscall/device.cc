@@ -42,8 +42,8 @@ Result<void> interrupt_bind(CallContext& c, Interrupt& interrupt, Notification& 
   return {};
 }
 
-Result<void> interrupt_ack(CallContext&, Interrupt& interrupt) {
-  interrupt.acknowledge();
+Result<void> interrupt_ack(CallContext& c, Interrupt& interrupt) {
+  interrupt.acknowledge(c.cpu);
   return {};
 }
 

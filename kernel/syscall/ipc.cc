@@ -17,7 +17,9 @@ Result<CapIndex> port_create(CallContext& c, ResourceGroup& group, u64 queue_mes
 }
 
 Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
-  return port.bind(c.cpu, notification);
+  Result<void> bound = port.bind(c.cpu, notification);
+  if (bound.status() == Status::restart) return c.go_to(*port.home());
+  return bound;
 }
 
 Result<void> send(CallContext& c, Port& port) { return port.send(c.cpu, c.thread, c.target().scope); }
@@ -26,7 +28,12 @@ Result<CapIndex> reply_create(CallContext& c, ResourceGroup& group) {
   return c.publish(TRY(Reply::create(c.cpu, group)));
 }
 
-Result<void> reply_take(CallContext& c, Reply& reply) { return reply.take(c.thread); }
+Result<void> reply_take(CallContext& c, Reply& reply) {
+  if (!c.is_visit()) return reply.take(c.cpu, c.thread);
+  if (!reply.is_empty()) return Status::busy;
+  reply.set_home(*c.thread.run_on);  // the caller is there
+  return c.go_to(*c.thread.run_on);
+}
 
 Result<void> reply_send(CallContext& c, Reply& reply) {
   TRY(check_descriptor(c.descriptor()));
@@ -38,6 +45,10 @@ Result<CapIndex> notification_create(CallContext& c, ResourceGroup& group) {
 }
 
 Result<u64> notification_wait(CallContext& c, Notification& notification, Deadline deadline) {
+  if (c.is_visit() && notification.is_quiet()) {
+    notification.set_home(*c.thread.run_on);
+    return c.go_to(*c.thread.run_on);
+  }
   if (u64 bits = notification.take()) return bits;
   TRY(notification.wait(c.cpu, c.thread, c.capability(), deadline));
   return u64{0};
@@ -50,6 +61,10 @@ Result<CapIndex> timer_create(CallContext& c, ResourceGroup& group, Notification
 
 Result<void> timer_set(CallContext& c, Timer& timer, Deadline deadline, u64 period) {
   if (period != 0 && period < Timer::kMinPeriodNs) return Status::invalid_argument;
+  if (c.is_visit()) {
+    timer.change_home(c.cpu, *c.thread.run_on);
+    return c.go_to(*c.thread.run_on);
+  }
   timer.set(c.cpu, deadline, period);
   return {};
 }

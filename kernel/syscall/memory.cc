@@ -1,4 +1,4 @@
-// Memory objects, address spaces, resource groups.
+// Memory objects, address spaces.
 #include "kernel/syscall/handlers.h"
 #include "kernel/syscall/objects.h"
 #include "kernel/syscall/scope.h"
@@ -76,21 +76,6 @@ Result<void> space_protect(CallContext& c, AddressSpace& space, u64 address, u64
   c.set_word(0, address + done.bytes);
   c.set_word(1, bytes - done.bytes);
   return Status::restart;
-}
-
-Result<CapIndex> group_create(CallContext& c, ResourceGroup& group) {
-  return c.publish(TRY(ResourceGroup::create(c.cpu, group)));
-}
-
-Result<void> group_set_limits(CallContext&, ResourceGroup& group, u64 memory_pages, u64 kernel_bytes) {
-  group.set_limit(Resource::frames, memory_pages);
-  group.set_limit(Resource::kernel_bytes, kernel_bytes);
-  return {};
-}
-
-Result<GroupInfoResult> group_info(CallContext&, ResourceGroup& group) {
-  return GroupInfoResult{group.usage(Resource::frames), group.limit(Resource::frames),
-                         group.usage(Resource::kernel_bytes), group.limit(Resource::kernel_bytes)};
 }
 
 }  // namespace keel::sys

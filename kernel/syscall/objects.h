@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernel/core/process.h"
+#include "kernel/core/reservation.h"
 #include "kernel/core/thread.h"
 #include "kernel/group/group.h"
 #include "kernel/ipc/port.h"

@@ -16,16 +16,43 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
+  c.cpu.bring_accounts_up_to_date();
   u64 tsc = process.consumed();
-  u32 looked = 0;
-  for (Thread* t = process.next_thread(c.cpu, nullptr); t != nullptr && looked < 256; ++looked) {
-    tsc += t->own_context.consumed;
-    t = process.next_thread(c.cpu, t);
-  }
+  process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed + t.uncharged(c.cpu); });
   return c.machine().clock.to_ns(tsc);
 }
 
 u64 memory_pages(const Process& process) { return process.space() == nullptr ? 0 : process.space()->mapped_pages(); }
+
+template <class R>
+R describe(CallContext& c, Process& process) {
+  u64 name[3];
+  memcpy(name, process.name().text, sizeof(name));
+  return R{process.id(),
+           u64(process.state()) | u64{process.thread_count()} << 32,
+           consumed_ns(c, process),
+           memory_pages(process),
+           process.caps.used(),
+           name[0],
+           name[1],
+           name[2]};
+}
+
+// The state that thread_info and thread_list show.
+u64 state_number(const Thread& t) {
+  switch (t.phase.status) {
+    case ThreadStatus::fresh:
+      return 0;
+    case ThreadStatus::ready:
+    case ThreadStatus::running:
+      return 1;
+    case ThreadStatus::waiting:
+      return t.phase.wait == WaitKind::stopped ? 3 : t.phase.fault ? 4 : 2;
+    case ThreadStatus::dead:
+      break;
+  }
+  return 5;
+}
 
 // A thread whose registers are all in its state, and that is not on its way out.
 bool is_stopped(const Thread& t) {
@@ -55,7 +82,7 @@ Result<ProcessCreateResult> process_create(CallContext& c, ResourceGroup& group,
 
 Result<ProcessInfoResult> process_info(CallContext& c, Process& process) {
   return ProcessInfoResult{process.id(),          u64(process.state()), process.thread_count(), consumed_ns(c, process),
-                           memory_pages(process), process.caps.used(),  process.exit_status(),  process.faults};
+                           memory_pages(process), process.caps.used(),  process.exit_status(),  process.faults()};
 }
 
 Result<void> process_kill(CallContext& c, Process& process, u64 status) {
@@ -65,12 +92,9 @@ Result<void> process_kill(CallContext& c, Process& process, u64 status) {
 
 Result<u64> process_wait(CallContext& c, Process& process, Deadline deadline) {
   if (process.state() == ProcessState::dead) return process.exit_status();
-  if ((c.thread.flags & Thread::kCancel) != 0) {
-    c.thread.flags &= ~Thread::kCancel;
-    return Status::cancelled;
-  }
+  if (c.thread.take_cancel()) return Status::cancelled;
   if (deadline == kPoll) return Status::timed_out;
-  process.wait_exit(c.cpu, c.thread, c.capability(), deadline);
+  if (!process.wait_exit(c.cpu, c.thread, c.capability(), deadline)) return process.exit_status();
   return u64{0};
 }
 
@@ -83,7 +107,7 @@ Result<void> process_watch(CallContext& c, Process& process, Notification& notif
 
 Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
   u64 badge = port == nullptr ? 0 : c.slot(CapIndex(c.word(0))).scope;
-  process.set_handler(port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
+  process.set_handler(c.cpu, port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
   return {};
 }
 
@@ -98,16 +122,39 @@ Result<void> process_set_limits(CallContext& c, Process& process, u64 top_level,
 Result<ProcessListResult> process_list(CallContext& c, KernelControl&, u64 after) {
   Process* process = c.machine().next_process(c.cpu, after);
   if (process == nullptr) return Status::not_found;
-  u64 name[3];
-  memcpy(name, process->name().text, sizeof(name));
-  return ProcessListResult{process->id(),
-                           u64(process->state()) | u64{process->thread_count()} << 32,
-                           consumed_ns(c, *process),
-                           memory_pages(*process),
-                           process->caps.used(),
-                           name[0],
-                           name[1],
-                           name[2]};
+  return describe<ProcessListResult>(c, *process);
+}
+
+Result<GroupProcessesResult> group_processes(CallContext& c, ResourceGroup& group, u64 after) {
+  constexpr u32 kMost = 64;
+  Process* process = group.next_process(c.cpu, after, kMost);
+  if (process != nullptr) return describe<GroupProcessesResult>(c, *process);
+  if (after == ~u64{0}) return Status::not_found;
+  c.set_word(0, after);
+  return Status::restart;
+}
+
+Result<ThreadListResult> thread_list(CallContext& c, KernelControl&, u64 number, u64 after) {
+  Process* process = number == 0 ? nullptr : c.machine().next_process(c.cpu, number - 1);
+  if (process == nullptr || process->id() != number) return Status::not_found;
+  // Threads are listed in the order in which they were made, so that of their numbers.
+  Thread* t = nullptr;
+  process->for_each_thread(c.cpu, ~u32{0}, [&](Thread& each) {
+    if (t == nullptr && each.id() > after) t = &each;
+  });
+  if (t == nullptr) return Status::not_found;
+  u64 name[2];
+  static_assert(sizeof(name) == sizeof(GroupName));
+  memcpy(name, process->group().name().text, sizeof(name));
+  const u64 state = t->phase.status == ThreadStatus::running ? 6 : state_number(*t);
+  return ThreadListResult{t->id(),
+                          state,
+                          t->context->level | u64{t->own_context.base_level} << 32,
+                          t->consumed_ns(c.cpu),
+                          t->switches,
+                          process->group().id(),
+                          name[0],
+                          name[1]};
 }
 
 Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 level) {
@@ -116,7 +163,7 @@ Result<ThreadCreateResult> thread_create(CallContext& c, Process& process, u64 l
   auto thread = TRY(Thread::create(c.cpu, process, u32(level)));
   Result<CapIndex> index = c.publish(thread);
   if (!index.has_value()) {
-    thread->kill(c.cpu);
+    (void)thread->kill(c.cpu);
     return index.status();
   }
   return ThreadCreateResult{*index, thread->message_page_user.value, thread->id()};
@@ -131,7 +178,7 @@ Result<void> thread_start(CallContext& c, Thread& thread, VirtAddr entry, VirtAd
 }
 
 Result<void> thread_exit(CallContext& c) {
-  c.thread.kill(c.cpu);
+  (void)c.thread.kill(c.cpu);
   return {};
 }
 
@@ -152,30 +199,34 @@ Result<void> thread_cancel(CallContext& c, Thread& thread) {
   return {};
 }
 
-Result<void> thread_set_level(CallContext&, Thread& thread, u64 level) {
+Result<void> thread_set_level(CallContext& c, Thread& thread, u64 level) {
   if (level >= kLevels || level > thread.process->top_level) return Status::invalid_argument;
-  thread.set_level(u32(level));
+  if (thread.phase.status == ThreadStatus::dead || thread.reservation) return Status::bad_state;
+  thread.set_level(c.cpu, u32(level));
   return {};
 }
 
-Result<ThreadInfoResult> thread_info(CallContext&, Thread& t) {
-  u64 state = 0;
-  switch (t.phase.status) {
-    case ThreadStatus::fresh:
-      state = 0;
-      break;
-    case ThreadStatus::ready:
-    case ThreadStatus::running:
-      state = 1;
-      break;
-    case ThreadStatus::waiting:
-      state = t.phase.wait == WaitKind::stopped ? 3 : t.phase.fault ? 4 : 2;
-      break;
-    case ThreadStatus::dead:
-      state = 5;
-      break;
+Result<void> thread_set_affinity(CallContext& c, Thread& thread, u64 cpus) { return set_affinity(c.cpu, thread, cpus); }
+
+Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* context) {
+  if (context != nullptr) {
+    if (context->level() > thread.process->top_level) return Status::invalid_argument;
+    if (thread.run_on != context->home()) {  // its CPU becomes the thread's
+      if (thread.caller != nullptr || thread.callee != nullptr) return Status::bad_state;
+      TRY(set_affinity(c.cpu, thread, u64{1} << context->home()->index % 64));
+      return Status::restart;
+    }
+    return context->bind(c.cpu, thread);
   }
-  return ThreadInfoResult{t.id(), state, t.own_context.level, t.consumed_ns(), t.switches};
+  if (thread.phase.status == ThreadStatus::dead) return Status::bad_state;
+  if (thread.reservation) thread.set_reservation(c.cpu, nullptr, thread.own_context.base_level);
+  return {};
+}
+
+Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
+  c.cpu.bring_accounts_up_to_date();  // of the running thread, too, all time counts
+  return ThreadInfoResult{t.id(),     state_number(t), t.own_context.base_level, t.consumed_ns(c.cpu),
+                          t.switches, t.run_on->index};
 }
 
 Result<u64> thread_registers(CallContext& c, Thread& t) {

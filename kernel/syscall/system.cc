@@ -32,12 +32,9 @@ Result<void> log_write(CallContext& c, KernelControl&, u64 bytes, u64 level) {
 Result<LogReadResult> log_read(CallContext& c, KernelControl&, u64 sequence, Deadline deadline) {
   LogRecord record;
   if (!c.machine().log.read(c.cpu, sequence, &record)) {
-    if ((c.thread.flags & Thread::kCancel) != 0) {
-      c.thread.flags &= ~Thread::kCancel;
-      return Status::cancelled;
-    }
+    if (c.thread.take_cancel()) return Status::cancelled;
     if (deadline == kPoll) return Status::timed_out;
-    c.machine().log.wait(c.cpu, c.thread, c.capability(), deadline);
+    if (!c.machine().log.wait(c.cpu, c.thread, sequence, c.capability(), deadline)) return Status::restart;
     return LogReadResult{};
   }
   memcpy(c.thread.message_page->words, record.text, record.bytes);
@@ -48,9 +45,21 @@ Result<LogReadResult> log_read(CallContext& c, KernelControl&, u64 sequence, Dea
 Result<SystemInfoResult> system_info(CallContext& c, KernelControl&) {
   Machine& m = c.machine();
   auto s = m.frames.statistics();
-  return SystemInfoResult{s.total,           s.free,          s.kernel + s.page_table,
-                          m.cpu_count,       c.cpu.now_ns(),  m.first_user_tsc - m.boot_tsc,
-                          m.process_count(), m.thread_count()};
+  return SystemInfoResult{s.total,
+                          s.free,
+                          s.kernel + s.page_table,
+                          m.cpu_count.load(kRelaxed),
+                          c.cpu.now_ns(),
+                          m.first_user_tsc - m.boot_tsc,
+                          m.process_count(),
+                          m.thread_count()};
+}
+
+Result<CpuInfoResult> cpu_info(CallContext& c, KernelControl&, u64 number) {
+  Machine& m = c.machine();
+  if (number >= m.cpu_count.load(kAcquire)) return Status::out_of_range;
+  const Cpu& cpu = *m.cpus[number];
+  return CpuInfoResult{c.cpu.now_ns(), m.clock.to_ns(cpu.idle_tsc), cpu.reserved_ppm};
 }
 
 Result<void> system_power(CallContext&, KernelControl&, u64 action) {
@@ -67,8 +76,9 @@ Result<void> system_power(CallContext&, KernelControl&, u64 action) {
 }
 
 Result<TraceReadResult> trace_read(CallContext& c, KernelControl&, u64 cpu, u64 cursor) {
-  if (cpu >= kMaxCpus || c.machine().cpus[cpu] == nullptr) return Status::out_of_range;
-  const TraceRing& ring = c.machine().cpus[cpu]->trace;
+  if (cpu >= c.machine().cpu_count.load(kAcquire)) return Status::out_of_range;
+  if (cpu != c.cpu.index) return c.go_to(*c.machine().cpus[cpu]);  // a ring is its CPU's own
+  const TraceRing& ring = c.cpu.trace;
   const u64 oldest = ring.next() > TraceRing::kRecords ? ring.next() - TraceRing::kRecords : 0;
   const u64 first = cursor < oldest ? oldest : cursor;
   u64 count = ring.next() > first ? ring.next() - first : 0;

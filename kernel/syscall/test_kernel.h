@@ -208,7 +208,7 @@ class TestKernel {
   }
   // The CPU idles or runs user code until all deferred work is done.
   void settle() {
-    for (u32 i = 0; !cpu().work.empty() || cpu().arch.self_interrupt; ++i) {
+    for (u32 i = 0; !cpu().work.empty() || !machine().orphans.empty() || cpu().arch.self_interrupt; ++i) {
       if (i == 1'000'000) fail("deferred work never ends");
       cpu().arch.self_interrupt = false;
       enter_self_interrupt(cpu());
@@ -231,10 +231,10 @@ class TestKernel {
     i64 ready = 0;
     for (Process* p = machine().next_process(cpu(), 0); p != nullptr; p = machine().next_process(cpu(), p->id())) {
       if (p->space() != nullptr && p->alive() && !p->space()->check(cpu())) fail("address space");
-      for (Thread* t = p->next_thread(cpu(), nullptr); t != nullptr; t = p->next_thread(cpu(), t)) {
-        if (t->status() == ThreadStatus::ready) ++ready;
-        check_thread(*t);
-      }
+      p->for_each_thread(cpu(), ~u32{0}, [&](Thread& t) {
+        if (t.status() == ThreadStatus::ready) ++ready;
+        check_thread(t);
+      });
     }
     if (ready != queued) fail("a thread is ready and in no queue, or the other way round");
     if (Thread* t = cpu().current; t != nullptr && t->status() != ThreadStatus::running) fail("current does not run");
@@ -250,7 +250,7 @@ class TestKernel {
     }
     if (machine().process_count() != 0) fail("a process is left over");
     if (machine().thread_count() != 0) fail("a thread is left over");
-    if (cpu().timers.earliest(cpu()) != kForever) fail("a timer is left over");
+    if (cpu().timers.earliest() != kForever) fail("a timer is left over");
   }
   [[noreturn]] static void fail(const char* what) {
     std::fprintf(stderr, "TestKernel: %s\n", what);
@@ -274,10 +274,26 @@ class TestKernel {
     if (t.waits_for(WaitKind::reply) && t.process->alive() && t.callee == nullptr && t.reply_object == nullptr) {
       fail("a thread waits for a reply from nobody");
     }
-    const SchedulingContext* context = t.caller != nullptr ? t.caller->context : &t.own_context;
+    const SchedulingContext* context = t.lender != nullptr   ? t.lender->context
+                                       : t.caller != nullptr ? t.caller->context
+                                                             : &t.own_context;
+    if (t.lender != nullptr && (t.lender->borrower != &t || !t.lender->caller_hook.linked()))
+      fail("a thread borrows from one that is in no queue");
+    if (t.borrower != nullptr && t.borrower->lender != &t) fail("borrower and lender do not agree");
+    if (t.process->alive() && t.own_context.level != expected_level(t))
+      fail("a context has a level that it should not have");
     if (t.context != context) fail("a thread runs on a context that it should not have");
-    if ((t.flags & Thread::kTimed) != 0 && !t.waits()) fail("a deadline is armed without a wait");
+    if (t.has_flags(Thread::kTimed) && !t.waits()) fail("a deadline is armed without a wait");
     if (t.wait_queue.linked() && !t.waits()) fail("a thread is in a wait queue and does not wait");
+  }
+
+  // The level of its own context, by the rules of donation.
+  static u32 expected_level(const Thread& owner) {
+    u32 level = owner.own_context.base_level;
+    for (const Thread* t = &owner; t != nullptr && t->context == &owner.own_context; t = t->deputy()) {
+      if (t->is_busy_server() && t->serves->best_level() > level) level = t->serves->best_level();
+    }
+    return level;
   }
 
   TestMachine ram_;

@@ -40,10 +40,12 @@ void Log::write(Cpu& cpu, LogLevel level, const Process* process, std::string_vi
   }
   if (console_ && level <= LogLevel::notice) show(record);
   // Readers run their call again and find the record.
-  while (Thread* reader = waiters_.front()) {
-    reader->state.restart_call();
-    reader->end_wait_with_message(cpu);
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
   }
+  SharedQueue::wake(cpu, claimed, Status::restart, 0);
 }
 
 bool Log::read(Cpu& cpu, u64 sequence, LogRecord* out) {
@@ -55,12 +57,25 @@ bool Log::read(Cpu& cpu, u64 sequence, LogRecord* out) {
   return true;
 }
 
-void Log::wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline) {
+bool Log::wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadline deadline) {
+  LockGuard guard(cpu, waiters_.lock());
+  {
+    LockGuard ring(cpu, lock_);
+    if (sequence < next_) return false;
+  }
   thread.begin_wait(cpu, WaitKind::log, nullptr, through, deadline);
-  waiters_.push_back(thread);
+  waiters_.add(thread);
+  return true;
 }
 
-void Log::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
+void Log::wake_revoked(Cpu& cpu) {
+  WaitQueue claimed;
+  {
+    LockGuard guard(cpu, waiters_.lock());
+    (void)waiters_.claim(~u64{0}, is_revoked, claimed);
+  }
+  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
+}
 
 void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, nullptr, text); }
 

@@ -2,7 +2,7 @@
 // until a driver takes the console over.
 //
 // Invariants   I1 records [next_ - kRecords, next_) are there; a reader that fell behind goes on with the oldest.
-// Locks        lock_ (rank log) guards the ring; readers wait in waiters_, which belongs to the boot CPU.
+// Locks        lock_ (rank log) guards the ring; readers wait in a shared queue.
 #pragma once
 
 #include <span>
@@ -10,7 +10,7 @@
 
 #include "abi/types.h"
 #include "base/format.h"
-#include "kernel/core/thread.h"
+#include "kernel/core/shared_queue.h"
 
 namespace keel {
 
@@ -36,8 +36,8 @@ class Log {
   bool read(Cpu& cpu, u64 sequence, LogRecord* out);
   void set_console(bool enabled) { console_ = enabled; }
   bool console() const { return console_; }
-  // A reader that found nothing: queues the current thread.
-  void wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
+  // A reader that found nothing at `sequence` waits. False: there is something now.
+  bool wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadline deadline);
   void wake_revoked(Cpu& cpu);
 
  private:
@@ -45,7 +45,7 @@ class Log {
   u64 next_ GUARDED_BY(lock_) = 1;
   LogRecord records_[kRecords] GUARDED_BY(lock_);
   bool console_ = true;
-  WaitQueue waiters_;
+  SharedQueue waiters_{"log readers"};
 };
 
 // Formats and writes a record of the kernel's own.

@@ -19,7 +19,7 @@ def load(name):
 CLASSES = {'process': 'Process', 'thread': 'Thread', 'memory': 'MemoryObject', 'port': 'Port', 'reply': 'Reply',
            'notification': 'Notification', 'wait_set': 'WaitSet', 'timer': 'Timer', 'interrupt': 'Interrupt',
            'interrupt_control': 'InterruptControl', 'io_ports': 'IoPorts', 'dma_domain': 'DmaDomain',
-           'group': 'ResourceGroup', 'kernel_control': 'KernelControl',
+           'group': 'ResourceGroup', 'scheduling_context': 'Reservation', 'kernel_control': 'KernelControl',
            'address_space': 'AddressSpace'}
 
 

@@ -15,8 +15,9 @@ namespace keel::arch {
 namespace {
 
 // Registers of the local APIC, by byte offset.
-constexpr u32 kApicId = 0x20, kEoi = 0xb0, kSpurious = 0xf0, kCommandLow = 0x300, kTimerEntry = 0x320, kLint0 = 0x350,
-              kLint1 = 0x360, kErrorEntry = 0x370, kInitialCount = 0x380, kCurrentCount = 0x390, kDivide = 0x3e0;
+constexpr u32 kApicId = 0x20, kEoi = 0xb0, kSpurious = 0xf0, kCommandLow = 0x300, kCommandHigh = 0x310,
+              kTimerEntry = 0x320, kLint0 = 0x350, kLint1 = 0x360, kErrorEntry = 0x370, kInitialCount = 0x380,
+              kCurrentCount = 0x390, kDivide = 0x3e0;
 constexpr u32 kMasked = 1 << 16;
 constexpr u32 kMsrApicBase = 0x1b;
 
@@ -32,7 +33,10 @@ struct Hardware {
   volatile u32* local_apic = nullptr;
   IoApic io_apics[kMaxIoApics];
   u32 io_apic_count = 0;
-  u64 apic_multiplier = 0;  // timer ticks = ns * multiplier >> 32
+  u64 apic_multiplier = 0;      // timer ticks = ns * multiplier >> 32
+  u32 apic_ids[kMaxCpus] = {};  // of the CPUs that the firmware lists
+  u32 apic_count = 0;
+  SpinLock io_lock{LockRank::devices, "I/O APICs"};  // a register is reached in two steps
 };
 constinit Hardware hardware{};
 
@@ -85,7 +89,9 @@ class FirmwareReader final : public acpi::PhysicalReader {
 class Visitor final : public acpi::MadtVisitor {
  public:
   explicit Visitor(Cpu& cpu) : cpu_(cpu) {}
-  void local_apic(const acpi::LocalApic& a) override { cpus += a.enabled ? 1 : 0; }
+  void local_apic(const acpi::LocalApic& a) override {
+    if (a.enabled && hardware.apic_count < kMaxCpus) hardware.apic_ids[hardware.apic_count++] = a.apic_id;
+  }
   void io_apic(const acpi::IoApic& a) override {
     if (hardware.io_apic_count == kMaxIoApics) return;
     auto mapped = map_mmio(cpu_, cpu_.machine.root_group(), a.address, 0x20);
@@ -96,11 +102,16 @@ class Visitor final : public acpi::MadtVisitor {
     made.lines = (io_read(made, 1) >> 16 & 0xff) + 1;
     for (u32 i = 0; i < made.lines; ++i) io_write(made, 0x10 + 2 * i, kMasked);
   }
-  u32 cpus = 0;
 
  private:
   Cpu& cpu_;
 };
+
+void send_ipi(u32 apic_id, u32 command) {
+  while ((apic_read(kCommandLow) & 1 << 12) != 0) pause();  // the last one is still on its way
+  apic_write(kCommandHigh, apic_id << 24);
+  apic_write(kCommandLow, command);
+}
 
 void mask_legacy_controllers() {
   // Remapped first: a spurious interrupt of theirs comes even when masked, and must not look like an exception.
@@ -173,15 +184,10 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot) {
   Visitor visitor(cpu);
   TRY(acpi::walk_madt(tables, visitor));
   mask_legacy_controllers();
-  const u64 base = read_msr(kMsrApicBase);
-  const PhysAddr apic(base & 0x000f'ffff'ffff'f000);
+  const PhysAddr apic(read_msr(kMsrApicBase) & 0x000f'ffff'ffff'f000);
   hardware.local_apic = static_cast<volatile u32*>(TRY(map_mmio(cpu, cpu.machine.root_group(), apic, kPageSize)));
   end_of_interrupt_register = hardware.local_apic + kEoi / 4;
-  write_msr(kMsrApicBase, base | 1 << 11);
-  apic_write(kLint0, kMasked);
-  apic_write(kLint1, kMasked);
-  apic_write(kErrorEntry, kMasked);
-  apic_write(kSpurious, 1 << 8 | kSpuriousVector);
+  enable_local_apic(cpu);
 
   Result<Rates> rates = measure_against_hpet(cpu, tables);
   if (!rates.has_value()) rates = measure_against_pit();
@@ -189,9 +195,27 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot) {
   hardware.apic_multiplier = (rates->apic_hz << 32) / 1'000'000'000;  // up to 4 GHz
   apic_write(kTimerEntry, kTimerVector);
   cpu.machine.clock.initialise(rates->tsc_hz, boot.entry_tsc, 0);
-  cpu.machine.present_cpus = visitor.cpus;
+  cpu.machine.present_cpus = hardware.apic_count;
   return {};
 }
+
+void enable_local_apic(Cpu& cpu) {
+  write_msr(kMsrApicBase, read_msr(kMsrApicBase) | 1 << 11);
+  apic_write(kLint0, kMasked);
+  apic_write(kLint1, kMasked);
+  apic_write(kErrorEntry, kMasked);
+  apic_write(kSpurious, 1 << 8 | kSpuriousVector);
+  apic_write(kDivide, 0xb);  // by 1
+  apic_write(kTimerEntry, kTimerVector);
+  cpu.arch.apic_id = local_apic_id();
+}
+
+u32 local_apic_id() { return apic_read(kApicId) >> 24; }
+void send_init(u32 apic_id) { send_ipi(apic_id, 0x4500); }
+void send_startup(u32 apic_id, u32 page) { send_ipi(apic_id, 0x4600 | page); }
+void interrupt_cpu(Cpu&, Cpu& to) { send_ipi(u32(to.arch.apic_id), 0x4000 | kIpiVector); }
+
+Result<void> start_cpus(Cpu& cpu) { return start_other_cpus(cpu, {hardware.apic_ids, hardware.apic_count}); }
 
 extern "C" {
 constinit volatile u32* end_of_interrupt_register = nullptr;
@@ -214,21 +238,26 @@ void interrupt_self(Cpu&) { apic_write(kCommandLow, 1 << 18 | kSelfVector); }
 
 bool has_interrupt_line(u64 line) { return io_apic_of(line) != nullptr; }
 
-void route_interrupt_line(Cpu&, u64 line, u8 vector, bool level, bool active_low) {
+void route_interrupt_line(Cpu& cpu, u64 line, u8 vector, bool level, bool active_low) {
   IoApic* a = io_apic_of(line);
   if (a == nullptr) return;
+  LockGuard guard(cpu, hardware.io_lock);
   io_write(*a, entry_index(*a, line) + 1, apic_read(kApicId) & 0xff000000);
   io_write(*a, entry_index(*a, line), vector | (active_low ? 1 << 13 : 0) | (level ? 1 << 15 : 0) | kMasked);
 }
 
-void mask_interrupt_line(u64 line) {
+void mask_interrupt_line(Cpu& cpu, u64 line) {
   IoApic* a = io_apic_of(line);
-  if (a != nullptr) io_write(*a, entry_index(*a, line), io_read(*a, entry_index(*a, line)) | kMasked);
+  if (a == nullptr) return;
+  LockGuard guard(cpu, hardware.io_lock);
+  io_write(*a, entry_index(*a, line), io_read(*a, entry_index(*a, line)) | kMasked);
 }
 
-void unmask_interrupt_line(u64 line) {
+void unmask_interrupt_line(Cpu& cpu, u64 line) {
   IoApic* a = io_apic_of(line);
-  if (a != nullptr) io_write(*a, entry_index(*a, line), io_read(*a, entry_index(*a, line)) & ~kMasked);
+  if (a == nullptr) return;
+  LockGuard guard(cpu, hardware.io_lock);
+  io_write(*a, entry_index(*a, line), io_read(*a, entry_index(*a, line)) & ~kMasked);
 }
 
 InterruptMessage interrupt_message(Cpu&, u8 vector) {

@@ -12,14 +12,14 @@
 #define CPU_FINISH_ENTRY 40
 #define CPU_FAST_INTERRUPT 48
 #define CPU_DISPATCH 64
-#define CPU_CURRENT (64 + 256 * 8)
+#define CPU_CURRENT (64 + 256 * 8 + 16)
 #define CPU_TRACE (CPU_CURRENT + 8) /* TraceRing: count, records */
 #define TRACE_RECORDS 1024
 #define TRACE_RECORD_SHIFT 5
 #define TRACE_ENTER 6
 
 /* KObject */
-#define OBJECT_ID 0x48
+#define OBJECT_ID 0x60
 
 /* Thread: its ThreadState */
 #define THREAD_STATE 192
@@ -48,3 +48,6 @@
 #define TASK_STATE 0x28
 
 #define ENTRY_TEXT_BYTES 0x2000
+
+/* Where further CPUs start, in the first MiB: a page of code and three of page tables (startup.S, startup.cc) */
+#define STARTUP_PAGE 0x8000

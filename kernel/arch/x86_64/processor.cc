@@ -62,10 +62,6 @@ constexpr u32 kMsrStar = 0xc0000081, kMsrLstar = 0xc0000082, kMsrFmask = 0xc0000
 // At SYSCALL: interrupts, direction, trap, alignment check, nested task off; arithmetic flags as they were.
 constexpr u64 kFlagsOff = 0x00047700;
 
-struct Tables {
-  u64 gdt[8];
-  TaskState task;
-};
 struct IdtEntry {
   u16 offset_low;
   u16 selector;
@@ -75,6 +71,11 @@ struct IdtEntry {
   u32 offset_high;
   u32 reserved;
 };
+struct Tables {
+  IdtEntry idt[256];
+  u64 gdt[8];
+  TaskState task;
+};
 struct [[gnu::packed]] TableRegister {
   u16 limit;
   u64 base;
@@ -83,11 +84,10 @@ struct [[gnu::packed]] TableRegister {
 // SAFETY: an address as a number.
 u64 number(const void* p) { return reinterpret_cast<u64>(p); }
 
-Result<void*> allocate_page(Cpu& cpu) {
-  Frame* frame = TRY(cpu.machine.frames.allocate(cpu, cpu.machine.root_group(), 0));
-  void* page = phys_to_virt(cpu.machine.frames.address(frame));
-  zero_page(page);
-  return page;
+Result<Tables*> allocate_tables(Cpu& cpu) {
+  static_assert(sizeof(Tables) <= 2 * kPageSize);
+  Frame* frame = TRY(cpu.machine.frames.allocate(cpu, cpu.machine.root_group(), 1));
+  return new (phys_to_virt(cpu.machine.frames.address(frame))) Tables();
 }
 
 // Intel SDM vol. 3A, 3.4.5 and 7.2.3.
@@ -103,9 +103,9 @@ void fill_gdt(Tables& t) {
 }
 
 // SAFETY: the tables are filled in, live as long as the machine, and describe the segments that the kernel runs in.
-void load_tables(const Tables& t, const IdtEntry* idt) {
+void load_tables(const Tables& t) {
   const TableRegister gdt{sizeof(t.gdt) - 1, number(t.gdt)};
-  const TableRegister interrupts{256 * sizeof(IdtEntry) - 1, number(idt)};
+  const TableRegister interrupts{sizeof(t.idt) - 1, number(t.idt)};
   asm volatile("lgdt %0" : : "m"(gdt));
   asm volatile("lidt %0" : : "m"(interrupts));
   asm volatile("ltr %w0" : : "r"(TASK_STATE));
@@ -123,15 +123,19 @@ void load_tables(const Tables& t, const IdtEntry* idt) {
 constexpr u64 kVectorParts = 7;
 constinit u64 vector_parts = 0;
 
-Result<void> enable_vector_state() {
-  const CpuidResult basic = cpuid(1);
-  if ((basic.ecx >> 26 & 1) == 0) return Status::not_supported;  // XSAVE
+void enable_vector_state() {
   u64 cr4;
   // SAFETY: sets OSFXSR, OSXMMEXCPT and OSXSAVE, which CPUID reports.
   asm volatile("mov %%cr4, %0" : "=r"(cr4));
   asm volatile("mov %0, %%cr4" : : "r"(cr4 | 1 << 9 | 1 << 10 | 1 << 18));
-  vector_parts = kVectorParts & cpuid(0xd).eax;
   write_xcr0(vector_parts);
+}
+
+// The boot CPU's, taken to be those of all.
+Result<void> choose_vector_parts() {
+  if ((cpuid(1).ecx >> 26 & 1) == 0) return Status::not_supported;  // XSAVE
+  vector_parts = kVectorParts & cpuid(0xd).eax;
+  enable_vector_state();
   if (cpuid(0xd).ebx > ThreadState::kVectorBytes) return Status::not_supported;
   return {};
 }
@@ -163,6 +167,9 @@ Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
     case kSelfVector:
       end_of_interrupt();
       return enter_self_interrupt(cpu);
+    case kIpiVector:
+      end_of_interrupt();
+      return enter_ipi(cpu);
     case kSpuriousVector:
       return enter_self_interrupt(cpu);
     default:
@@ -204,15 +211,20 @@ extern "C" {
 extern constinit const InitialVectorState initial_vector_area = make_initial_vector_state();
 }
 
-Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
-  Machine& m = cpu.machine;
-  TRY(enable_vector_state());
-  auto* tables = static_cast<Tables*>(TRY(allocate_page(cpu)));
-  auto* idt = static_cast<IdtEntry*>(TRY(allocate_page(cpu)));
-  new (&tables->task) TaskState();
+Result<void> set_up_boot_processor(Cpu& cpu, PhysAddr first_page) {
+  TRY(choose_vector_parts());
+  TRY(prepare_processor(cpu, cpu, first_page));
+  load_processor(cpu);
+  return {};
+}
+
+Result<void> prepare_processor(Cpu& boot_cpu, Cpu& cpu, PhysAddr first_page) {
+  ResourceGroup& group = cpu.machine.root_group();
+  Tables* tables = TRY(allocate_tables(boot_cpu));
   fill_gdt(*tables);
   cpu.arch.self = &cpu;
-  cpu.arch.stack_top = TRY(allocate_stack(cpu, m.root_group(), kStackPages)).value;
+  cpu.arch.tables = tables;
+  cpu.arch.stack_top = TRY(allocate_stack(boot_cpu, group, kStackPages)).value;
   cpu.arch.enter_system_call = enter_system_call;
   cpu.arch.enter_trap = handle_trap;
   cpu.arch.enter_panic = panic_from_trap;
@@ -220,9 +232,9 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
   tables->task.rsp[0] = cpu.arch.stack_top;
   // Own stacks for what may strike while the stack is not ours or no good: debug, NMI, double fault, machine check.
   constexpr u8 kIst[4] = {1, 2, 8, 18};
-  for (u32 i = 0; i < 4; ++i) tables->task.ist[i] = TRY(allocate_stack(cpu, m.root_group(), kIstPages)).value;
+  for (u32 i = 0; i < 4; ++i) tables->task.ist[i] = TRY(allocate_stack(boot_cpu, group, kIstPages)).value;
 
-  const u64 shift = TRY(map_entry(cpu, m.root_group(), cpu.index, first_page));
+  const u64 shift = cpu.arch.entry_shift = TRY(map_entry(boot_cpu, group, cpu.index, first_page));
   for (void*& path : cpu.arch.dispatch) {
     // SAFETY: reached only through entry_system_call.
     path = reinterpret_cast<void*>(entry_slow_call);
@@ -234,15 +246,19 @@ Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page) {
       if (kIst[i] == v) ist = u8(i + 1);
     }
     const u8 type = v == 3 ? 0xee : 0x8e;  // interrupt gate; breakpoints may be raised by user mode
-    idt[v] = {u16(at), KERNEL_CODE, ist, type, u16(at >> 16), u32(at >> 32), 0};
+    tables->idt[v] = {u16(at), KERNEL_CODE, ist, type, u16(at >> 16), u32(at >> 32), 0};
   }
-  load_tables(*tables, idt);
+  install_paths(cpu, cpu.machine.trace_calls);
+  return {};
+}
+
+void load_processor(Cpu& cpu) {
+  enable_vector_state();
+  load_tables(*static_cast<const Tables*>(cpu.arch.tables));
   write_msr(kMsrEfer, read_msr(kMsrEfer) | 1);  // SYSCALL
   write_msr(kMsrStar, u64{USER_DATA - 8} << 48 | u64{KERNEL_CODE} << 32);
-  write_msr(kMsrLstar, number(entry_system_call) + shift);
+  write_msr(kMsrLstar, number(entry_system_call) + cpu.arch.entry_shift);
   write_msr(kMsrFmask, kFlagsOff);
-  install_paths(cpu, m.trace_calls);
-  return {};
 }
 
 void run(Cpu& cpu, Thread* first) {
@@ -270,12 +286,12 @@ void load_thread(Cpu& cpu, Thread& next) {
   write_gs_base(next.state.gs_base);
   const bool interrupted = next.state.resume == ResumeKind::interrupted;
   restore_vector_state(interrupted ? next.state.vector : initial_vector_area.bytes, vector_parts);
-  if (cpu.space != next.space) next.space->activate(cpu);
+  if (cpu.space.load(kRelaxed) != next.space) next.space->activate(cpu);
   cpu.loaded = &next;
 }
 
 void leave_space(Cpu& cpu) {
-  cpu.space = nullptr;
+  cpu.space.store(nullptr, kRelaxed);
   load_kernel_root();
 }
 

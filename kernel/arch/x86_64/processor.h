@@ -3,17 +3,31 @@
 
 #include <arch/start.h>
 
+#include <span>
+
 #include "base/result.h"
 #include "kernel/core/cpu.h"
 
 namespace keel::arch {
 
-// Makes `cpu`, whose first page is at `first_page`, ready to run user code: stacks, GDT, IDT, TSS, SYSCALL, XSAVE.
-// Errors: no_memory.
-Result<void> initialise_processor(Cpu& cpu, PhysAddr first_page);
+// The boot CPU's part of start-up: both functions below, and what the CPUs have in common. Errors: no_memory,
+// not_supported.
+Result<void> set_up_boot_processor(Cpu& cpu, PhysAddr first_page);
+// What a CPU whose Cpu starts at `first_page` needs to run user code: stacks, GDT, IDT, TSS, the dispatch table. Done by
+// the boot CPU for every CPU. Errors: no_memory.
+Result<void> prepare_processor(Cpu& boot_cpu, Cpu& cpu, PhysAddr first_page);
+// Loads that into the CPU that runs this, with SYSCALL and XSAVE.
+void load_processor(Cpu& cpu);
+// Further CPUs, by the numbers of their local APICs: they join while user space is starting. Errors: no_memory.
+Result<void> start_other_cpus(Cpu& boot_cpu, std::span<const u32> apic_ids);
+u32 local_apic_id();
+void enable_local_apic(Cpu& cpu);
+void send_init(u32 apic_id);
+void send_startup(u32 apic_id, u32 page);
 // Vectors above those of devices.
 inline constexpr u32 kTimerVector = 0xf0;
 inline constexpr u32 kSelfVector = 0xf1;
+inline constexpr u32 kIpiVector = 0xf2;
 inline constexpr u32 kSpuriousVector = 0xff;
 void end_of_interrupt();
 

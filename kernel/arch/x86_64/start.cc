@@ -15,6 +15,6 @@ alignas(kPageSize) constinit char cpu_storage[sizeof(Cpu)]{};
 
 Machine& make_machine() { return *new (machine_storage) Machine(); }
 Cpu& make_boot_cpu(Machine& machine) { return *new (cpu_storage) Cpu(machine, 0); }
-Result<void> initialise_boot_processor(Cpu& cpu) { return initialise_processor(cpu, image_address(cpu_storage)); }
+Result<void> initialise_boot_processor(Cpu& cpu) { return set_up_boot_processor(cpu, image_address(cpu_storage)); }
 
 }  // namespace keel::arch

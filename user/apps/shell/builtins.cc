@@ -6,6 +6,7 @@
 
 #include "idl/log.h"
 #include "idl/vfs.h"
+#include "user/apps/shell/commands.h"
 #include "user/apps/shell/shell.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/file.h"
@@ -16,41 +17,9 @@
 namespace keel::shell {
 namespace {
 
-CapIndex kernel_info() { return find_capability("kernel-info"); }
-
-Result<u64> number_of(std::string_view text) {
-  u64 value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return Status::invalid_argument;
-  return value;
-}
-
-struct ProcessName {
-  explicit ProcessName(const sys::ProcessListResult& p) : words{p.name0, p.name1, p.name2} {}
-  std::string_view view() const {
-    const char* text = reinterpret_cast<const char*>(words);
-    usize size = 0;
-    while (size < sizeof words && text[size] != 0) ++size;
-    return {text, size};
-  }
-  u64 words[3];
-};
-
-std::string_view process_state_name(u64 state) {
-  constexpr std::string_view kNames[] = {"new", "running", "exiting", "dead"};
-  return state < std::size(kNames) ? kNames[state] : "?";
-}
-
 std::string_view service_state_name(u32 state) {
   constexpr std::string_view kNames[] = {"waiting", "starting", "ready", "restarting", "stopped", "failed", "absent"};
   return state < std::size(kNames) ? kNames[state] : "?";
-}
-
-u64 usage(std::string_view name) {
-  const Builtin* builtin = find_builtin(name);
-  Output out;
-  out.print("usage: {} {}\n", name, builtin == nullptr ? "" : builtin->arguments);
-  return 2;
 }
 
 // ---- help ----------------------------------------------------------------------------------------------------------
@@ -94,23 +63,6 @@ u64 help(Shell& shell, Words words) {
 
 // ---- processes -----------------------------------------------------------------------------------------------------
 
-u64 ps(Shell& shell, Words) {
-  Output out;
-  out.print("{:>5}  {:<20} {:<8} {:>7} {:>10} {:>10} {:>5}\n", "pid", "name", "state", "threads", "cpu ms",
-            "memory KiB", "caps");
-  for (u64 after = 0;;) {
-    const Result<sys::ProcessListResult> p = sys::process_list(kernel_info(), after);
-    if (!p.has_value()) {
-      if (p.error() == Status::not_found) return 0;
-      return shell.fail("ps", "", p.error());
-    }
-    after = p->id;
-    out.print("{:>5}  {:<20} {:<8} {:>7} {:>10} {:>10} {:>5}\n", p->id, ProcessName(*p).view(),
-              process_state_name(p->state_threads & 0xffff'ffff), p->state_threads >> 32, p->cpu_ns / kMillisecond,
-              p->memory_pages * (kPageSize / 1024), p->capabilities);
-  }
-}
-
 // The process with that number, or nothing.
 Result<sys::ProcessListResult> find_process(u64 pid) {
   if (pid == 0) return Status::not_found;
@@ -122,7 +74,7 @@ Result<sys::ProcessListResult> find_process(u64 pid) {
 FixedString<24> name_of_process(u64 pid) {
   if (pid == 0) return "kernel";
   const Result<sys::ProcessListResult> found = find_process(pid);
-  return found.has_value() ? FixedString<24>(ProcessName(*found).view()) : FixedString<24>("gone");
+  return found.has_value() ? FixedString<24>(name_of(*found).view()) : FixedString<24>("gone");
 }
 
 FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
@@ -213,7 +165,7 @@ u64 kill(Shell& shell, Words words) {
     if (killed.error() == Status::not_found) {
       const Result<sys::ProcessListResult> there = find_process(*pid);
       if (there.has_value()) {
-        format(text, "{} is neither a service nor a job of this shell", ProcessName(*there).view());
+        format(text, "{} is neither a service nor a job of this shell", name_of(*there).view());
         why = text;
       } else {
         why = "no such process";
@@ -607,7 +559,10 @@ constexpr std::string_view kMachine = "The machine";
 constexpr std::string_view kShell = "The shell";
 
 constexpr Builtin kBuiltins[] = {
-    {"ps", kProcesses, "", "all processes: state, threads, CPU time, memory, capabilities", ps},
+    {"ps", kProcesses, "", "all processes: state, level, threads, CPU, memory, capabilities, group", ps},
+    {"top", kProcesses, "[-n COUNT]", "the busiest threads, until a key is pressed; -n: so many times", top},
+    {"group", kProcesses, "[WHAT ...]", "share and limit CPU and memory: create limit run show kill remove", group,
+     true},
     {"caps", kProcesses, "PID", "what a process may do: its capabilities and where they came from", caps},
     {"kill", kProcesses, "PID...", "end processes; a service is started again by its policy", kill},
     {"jobs", kProcesses, "", "what runs in the background", jobs},
@@ -665,6 +620,13 @@ u64 work_ns() {
     after = p->id;
     sum += p->cpu_ns;
   }
+}
+
+u64 usage(std::string_view name) {
+  const Builtin* builtin = find_builtin(name);
+  Output out;
+  out.print("usage: {} {}\n", name, builtin == nullptr ? "" : builtin->arguments);
+  return 2;
 }
 
 std::span<const Builtin> builtins() { return kBuiltins; }

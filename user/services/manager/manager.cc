@@ -1,6 +1,7 @@
 #include "user/services/manager/manager.h"
 
 #include "base/inplace_vector.h"
+#include "user/runtime/group.h"
 #include "user/runtime/print.h"
 #include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
@@ -370,7 +371,7 @@ Result<void> Manager::try_start(Record& r, const Service& service, const char** 
   *what = "program";
   const CpioEntry program = TRY(archive_.find(service.exec));
   *what = "group";
-  if (r.group == 0) r.group = TRY(sys::group_create(self().group)).value;
+  if (r.group == 0) r.group = TRY(create_group(self().group, text_of(r.name))).value;
   *what = "events";
   if (r.events == 0) r.events = TRY(sys::notification_create(self().group)).value;
   *what = "state";

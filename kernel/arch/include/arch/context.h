@@ -16,6 +16,8 @@ u64 read_clock(Cpu& cpu);
 void set_timer(Cpu& cpu, u64 deadline_ns);
 // Enters the kernel again as soon as user mode or idle lets interrupts in.
 void interrupt_self(Cpu& cpu);
+// Makes another CPU enter the kernel, by enter_ipi(), as soon as it lets interrupts in.
+void interrupt_cpu(Cpu& from, Cpu& to);
 // Brings a thread's FS and GS base, vector state and address space into the CPU, after saving what was there.
 void load_thread(Cpu& cpu, Thread& next);
 // Saves what is in the CPU of cpu.loaded into its state; nothing is loaded afterwards.

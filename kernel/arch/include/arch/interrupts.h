@@ -12,8 +12,8 @@ namespace keel::arch {
 bool has_interrupt_line(u64 line);
 // Sends a line to this CPU as `vector`; it stays masked.
 void route_interrupt_line(Cpu& cpu, u64 line, u8 vector, bool level, bool active_low);
-void mask_interrupt_line(u64 line);
-void unmask_interrupt_line(u64 line);
+void mask_interrupt_line(Cpu& cpu, u64 line);
+void unmask_interrupt_line(Cpu& cpu, u64 line);
 
 // What a device writes, and where, to raise `vector` on this CPU.
 struct InterruptMessage {

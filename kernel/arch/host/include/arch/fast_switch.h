@@ -33,8 +33,8 @@ inline u64 fast_clock(const Cpu& cpu) { return cpu.arch.clock; }
 inline void acknowledge_interrupt() {}
 
 inline void fast_switch(Cpu& cpu, Thread&, Thread& to, u64&) {
-  if (cpu.space == to.space) return;
-  cpu.space = to.space;
+  if (cpu.space.load(kRelaxed) == to.space) return;
+  cpu.space.store(to.space, kRelaxed);
   ++cpu.arch.address_space_loads;
 }
 

@@ -28,10 +28,13 @@ struct CpuState {
   void (*enter_panic)(Cpu&, u64* frame) = nullptr;
   Thread* (*finish_entry)(Cpu&) = nullptr;
   void* fast_interrupt = nullptr;
-  u64 reserved = 0;
+  // Not known to the entry code: the number of its local APIC.
+  u64 apic_id = 0;
   void* dispatch[256] = {};
-  // Not known to the entry code:
+  // Not known to the entry code: the descriptor tables, how far the CPU's entry code is from the image's.
+  void* tables = nullptr;
+  u64 entry_shift = 0;
 };
-static_assert(sizeof(CpuState) == 64 + 256 * 8);
+static_assert(sizeof(CpuState) == 64 + 256 * 8 + 16);
 
 }  // namespace keel::arch

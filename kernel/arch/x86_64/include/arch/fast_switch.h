@@ -70,8 +70,8 @@ extern "C" [[gnu::visibility("hidden")]] volatile u32* end_of_interrupt_register
   asm volatile("rdfsbase %0" : "=r"(from.state.fs_base));
   asm volatile("wrfsbase %0" : : "r"(to.state.fs_base));
   AddressSpace* space = to.space;
-  if (cpu.space == space) return;
-  cpu.space = space;  // published before the switch, so that a flush on another CPU finds us
+  if (cpu.space.load(kRelaxed) == space) return;
+  cpu.space.store(space, kRelaxed);  // published before the switch, so that a flush on another CPU finds us
   asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
   asm volatile("wrgsbase %0" : : "r"(u64{0}));
   // The mask of what to restore is edx:eax, of which only the low three bits name anything: they are set in `status`,
@@ -90,8 +90,8 @@ extern "C" [[gnu::visibility("hidden")]] volatile u32* end_of_interrupt_register
   asm volatile("wrfsbase %0" : : "r"(to.state.fs_base));
   asm volatile("wrgsbase %0" : : "r"(u64{0}));
   AddressSpace* space = to.space;
-  if (cpu.space == space) return;
-  cpu.space = space;
+  if (cpu.space.load(kRelaxed) == space) return;
+  cpu.space.store(space, kRelaxed);
   asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
 }
 

@@ -20,6 +20,8 @@ Result<void> initialise_boot_processor(Cpu& cpu);
 // Finds the interrupt controllers and clocks in the ACPI tables, masks all lines, calibrates the timers and sets the
 // machine's clock. Errors: not_found (no interrupt table), no_memory, not_supported (nothing to calibrate against).
 Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot);
+// Begins to start the other CPUs, which join while user space runs. Errors: no_memory (those that were prepared join).
+Result<void> start_cpus(Cpu& cpu);
 // Seconds since 1970 by the machine's clock, taken to hold the time in UTC, 2000 to 2099; 0 if there is none.
 u64 read_wall_clock();
 // Runs the thread, or idles when it is null; never returns.

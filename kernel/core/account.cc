@@ -1,0 +1,125 @@
+#include "kernel/core/account.h"
+
+#include "kernel/core/machine.h"
+#include "kernel/object/notification.h"
+
+namespace keel {
+
+CpuBudget::~CpuBudget() {
+  if (notification_ != nullptr) notification_->drop_ref();
+}
+
+void CpuBudget::set(Cpu& cpu, u64 budget, u64 period, u64 slices) {
+  const u64 now = cpu.now_tsc();
+  LockGuard guard(cpu, lock_);
+  budget_ = left_ = budget;
+  slices_ = slices;
+  start_ = now;
+  overrun_ = false;
+  period_.store(period, kRelaxed);
+  version_.fetch_add(1, kRelaxed);
+}
+
+void CpuBudget::notify(Cpu& cpu, Notification* notification, u64 bits) {
+  if (notification != nullptr) notification->add_ref();
+  Notification* old = nullptr;
+  {
+    LockGuard guard(cpu, lock_);
+    old = notification_;
+    notification_ = notification;
+    bits_ = bits;
+  }
+  if (old != nullptr) old->drop_ref();
+}
+
+u64 CpuBudget::budget(Cpu& cpu) {
+  LockGuard guard(cpu, lock_);
+  return budget_;
+}
+
+CpuBudget::Slice CpuBudget::take(Cpu& cpu, u64 now) {
+  LockGuard guard(cpu, lock_);
+  const u64 period = period_.load(kRelaxed);
+  if (period == 0) return {~u64{0} >> 1, ~u64{0}};
+  // `now` may lie before a start that another CPU has just set.
+  if (now >= start_ && now - start_ >= period) {
+    start_ += (now - start_) / period * period;
+    left_ = budget_;
+    overrun_ = false;
+  }
+  u64 amount = budget_ / slices_;
+  if (amount < kLeastSlice) amount = kLeastSlice;
+  if (amount > left_) amount = left_;
+  left_ -= amount;
+  return {amount, start_ + period};
+}
+
+void CpuBudget::report_overrun(Cpu& cpu) {
+  Notification* told = nullptr;
+  u64 bits = 0;
+  {
+    LockGuard guard(cpu, lock_);
+    if (overrun_) return;
+    overrun_ = true;
+    overruns_.fetch_add(1, kRelaxed);
+    told = notification_;
+    bits = bits_;
+    if (told != nullptr) told->add_ref();  // it may be replaced meanwhile
+  }
+  if (told == nullptr) return;
+  told->signal(cpu, bits);
+  told->drop_ref();
+}
+
+Account* Account::exhausted(Cpu& cpu, u64 now) {
+  for (Account* a = this; a != nullptr; a = a->parent) {
+    CpuBudget* budget = a->budget_;
+    if (budget == nullptr || !budget->limited()) continue;
+    if (a->version_ == budget->version() && now < a->until_ && a->used < a->limit_) continue;
+    a->version_ = budget->version();
+    const CpuBudget::Slice slice = budget->take(cpu, now);
+    a->until_ = slice.until;
+    a->limit_ = a->used + slice.amount;
+    if (slice.amount != 0) continue;
+    budget->report_overrun(cpu);
+    return a;
+  }
+  return nullptr;
+}
+
+u64 Account::allowed_until(u64 now) const {
+  u64 end = ~u64{0};
+  for (const Account* a = this; a != nullptr; a = a->parent) {
+    if (a->budget_ == nullptr || !a->budget_->limited()) continue;
+    u64 until = a->until_;
+    if (a->version_ != a->budget_->version() || a->used >= a->limit_) {
+      until = now;
+    } else if (a->limit_ - a->used < until - now) {
+      until = now + (a->limit_ - a->used);
+    }
+    if (until < end) end = until;
+  }
+  return end;
+}
+
+void Account::park(Cpu& cpu, Thread& thread) {
+  if (parked_.first == nullptr) {
+    leave_timers(cpu);
+    // One more nanosecond: the conversion rounds down, and the period must be over.
+    cpu.timers.add(cpu, *this, Deadline(cpu.machine.clock.ns_at(until_) + 1));
+  }
+  cpu.scheduler.park(thread, parked_);
+}
+
+void Account::unpark(Cpu& cpu) {
+  constexpr u32 kMost = 16;
+  for (u32 n = 0; n < kMost && parked_.first != nullptr; ++n) {
+    Thread& thread = *parked_.first;
+    cpu.scheduler.remove(thread);
+    thread.make_ready(cpu);
+  }
+  leave_timers(cpu);
+  if (parked_.first != nullptr) cpu.timers.add(cpu, *this, Deadline(cpu.now_ns()));
+}
+
+}  // namespace keel
