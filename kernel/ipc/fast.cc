@@ -51,8 +51,7 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
-      static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
+  if (server == nullptr || has_flags(*thread) || has_flags(*server) || !is_home(*slot->object, cpu)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Carried) carry(*thread, *server, status);
@@ -83,8 +82,7 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   }
   Thread* server = arch::in_register(cpu->current);
   thread = arch::in_register(server->caller);
-  if (thread == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
-      thread->run_on != cpu) [[unlikely]] {
+  if (thread == nullptr || has_flags(*thread) || has_flags(*server) || thread->run_on != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (server->receive_capability != CapIndex(target)) [[unlikely]] {  // the port that it serves is another: Thread I5
@@ -95,7 +93,7 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* port = static_cast<Port*>(slot->object);
-  if (port->home() != cpu || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
+  if (!is_home(*port, cpu) || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   cpu = arch::in_register(cpu);  // the server is loaded again rather than kept: there are no registers to keep it in

@@ -25,6 +25,11 @@ namespace keel {
 }
 [[gnu::always_inline]] inline bool is_live(const CapSlot& slot, u64 index) { return arch::is_equal(slot.name, index); }
 
+[[gnu::always_inline]] inline bool has_flags(const Thread& thread) { return !arch::is_zero(thread.flags); }
+[[gnu::always_inline]] inline bool is_home(const KObject& object, Cpu* cpu) {
+  return arch::is_equal(object.home_word(), cpu);
+}
+
 // The current thread waits for the server's reply; the server runs, on its context.
 [[gnu::always_inline]] inline void hand_over(Cpu& cpu, Thread& client, Thread& server) {
   client.phase = {ThreadStatus::waiting, WaitKind::reply};
