@@ -1,10 +1,9 @@
 // ResourceGroup: who pays. A tree of limits on memory, kernel objects and CPU time; every allocation names the group it
 // is charged to, and a charge counts against all its ancestors. Its share of each CPU is a FairQueue (scheduler.h).
 //
-// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. A
-// limit
-//                 that is lowered below the usage leaves it there, until enough was given back; a charge that fails
-//                 does so for the moment until it has taken itself back.
+// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. One
+//                 that fails does so for the moment until it has taken itself back. A limit that is lowered below the
+//                 usage leaves it there, until enough was given back.
 // Locks        none for charging: counters are atomics, and a charge that fails half way up is taken back. lock_ (rank
 //              object) guards whom to tell of pressure. A FairQueue belongs to its CPU.
 // Lifetime     a child holds a reference to its parent, whatever is charged holds one to the group. The notifications
