@@ -50,8 +50,12 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
   if (!slot->has(FastUse::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || has_flags(*thread) || has_flags(*server) || !is_home(*slot->object, cpu)) [[unlikely]] {
+  auto* port = arch::in_register(static_cast<Port*>(slot->object));  // its register is the server's next
+  if (!is_home(*port, cpu)) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
+  Thread* server = arch::in_register(port->receiver_);
+  if (server == nullptr || has_flags(*thread) || has_flags(*server)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Carried) carry(*thread, *server, status);
