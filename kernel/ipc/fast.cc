@@ -50,6 +50,7 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
   if (!slot->has(FastUse::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
+  // First: only while the port is at home does its receiver stay what it is.
   auto* port = arch::in_register(static_cast<Port*>(slot->object));  // its register is the server's next
   if (!is_home(*port, cpu)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
