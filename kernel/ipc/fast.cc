@@ -51,10 +51,11 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   // First: only while the port is at home does its receiver stay what it is.
-  if (!is_home(*slot->object, cpu)) [[unlikely]] {
+  auto* port = arch::in_register(static_cast<Port*>(slot->object));  // its register is the server's next
+  if (!is_home(*port, cpu)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
+  Thread* server = arch::in_register(port->receiver_);
   if (server == nullptr || has_flags(*thread) || has_flags(*server)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }

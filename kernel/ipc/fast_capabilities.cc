@@ -96,10 +96,11 @@ KEEL_FAST void fast_call_with_capability(KEEL_FAST_PARAMETERS) {
   if (!FastCapabilities::is_plain(status) || !slot->has(FastUse::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  if (!is_home(*slot->object, cpu)) [[unlikely]] {  // first: as in call_path()
+  auto* port = arch::in_register(static_cast<Port*>(slot->object));
+  if (!is_home(*port, cpu)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
+  Thread* server = arch::in_register(port->receiver_);
   if (server == nullptr || has_flags(*thread) || has_flags(*server)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }

@@ -52,7 +52,7 @@ KEEL_FAST void fast_yield(KEEL_FAST_PARAMETERS) {
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  if (has_flags(*thread) || has_flags(*next) || !FastScheduling::plain(*cpu, *next->context)) [[unlikely]] {
+  if (has_flags(*thread) || has_flags(*next) || next->context->account != cpu->context->account) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   end_call(*thread, 0);

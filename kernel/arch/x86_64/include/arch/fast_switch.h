@@ -47,18 +47,13 @@ template <class... T>
   asm volatile("andq %1, %0" : "+r"(value) : "m"(mask) : "memory", "cc");
   return value;
 }
+// SAFETY: an aligned load is atomic here; the compiler may fold a plain one into the comparison, and moves none across
+// the asm volatile around it.
 template <class T>
 [[gnu::always_inline]] inline bool is_equal(const Atomic<T>& word, T value) {
-  static_assert(sizeof(T) == 8);
-  bool equal;
-  asm volatile("cmpq %2, %1" : "=@cce"(equal) : "m"(word), "r"(value));
-  return equal;
+  return *reinterpret_cast<const T*>(&word) == value;
 }
-[[gnu::always_inline]] inline bool is_zero(const Atomic<u32>& word) {
-  bool zero;
-  asm volatile("cmpl $0, %1" : "=@cce"(zero) : "m"(word));
-  return zero;
-}
+[[gnu::always_inline]] inline bool is_zero(const Atomic<u32>& word) { return is_equal(word, u32{0}); }
 
 [[gnu::always_inline]] inline u64 fast_clock(const Cpu&) {
   u64 low, high;  // RDTSC clears the upper halves
