@@ -13,7 +13,7 @@ export PROFILE SMP MEM MACHINE DISK APPEND GDB ICOUNT
 PRESET := x86_64-$(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build image run demo trace debug test test-long bench doc fuzz fmt lint clean
+.PHONY: help setup build image run demo trace debug test test-long models simulate bench doc fuzz fmt lint clean
 
 help: ## list targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,10 +45,19 @@ trace: build ## boot, run CMD, write what each thread did to build/trace.json (C
 debug: build ## boot under gdb
 	@tools/run --debug
 
+models: ## check the models of the multiprocessor protocols (tests/models) with Spin
+	@tools/setup spin
+	@tools/models
+
+simulate: setup ## search for races on simulated CPUs, RUNS=10000000 interleavings
+	@tools/simulate $(RUNS)
+
 test: setup ## everything: lint, host unit tests, QEMU suites
+	@tools/setup spin
 	@tools/test
 
 test-long: setup ## test, with the long suites
+	@tools/setup spin
 	@KEEL_LONG=1 tools/test
 
 bench: build ## measure in instructions, beside peers and goals; writes build/bench.json

@@ -13,6 +13,12 @@ set(KEEL_HOST_FLAGS
 if("undefined" IN_LIST sanitizers)
   list(APPEND KEEL_HOST_FLAGS -fno-sanitize-recover=all)
 endif()
+if(KEEL_SIMULATION)
+  list(APPEND KEEL_HOST_FLAGS -DKEEL_SIMULATION -O2)
+  if("address" IN_LIST sanitizers)  # the calling convention of the fast paths and instrumented stacks do not go together
+    list(APPEND KEEL_HOST_FLAGS -mllvm -asan-stack=0)
+  endif()
+endif()
 add_compile_options(${KEEL_HOST_FLAGS})
 add_link_options(-fuse-ld=lld-19 -fsanitize=${KEEL_SANITIZE})
 
@@ -23,6 +29,7 @@ list(FILTER portable_sources EXCLUDE REGEX "/kernel/core/main\\.cc$")
 keel_glob(host_sources ${KEEL_ROOT}/kernel/arch/host/*.cc)
 add_library(keel_kernel_host STATIC ${base_sources} ${portable_sources} ${host_sources})
 add_dependencies(keel_kernel_host ${KEEL_GENERATED})
+target_link_libraries(keel_kernel_host PUBLIC keel_bearssl_host)
 
 function(keel_test name)
   if(KEEL_FUZZ)

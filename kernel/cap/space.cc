@@ -12,8 +12,7 @@ namespace keel {
 
 void CapSpace::make_empty(CapSlot* chunk, u32 first_number) {
   for (u32 i = 0; i < kSlotsPerChunk; ++i) {
-    auto* slot = new (&chunk[i]) CapSlot();
-    slot->name.store(CapSlot::dead(CapSlot::make_name(0, first_number + i)), kRelaxed);
+    new (&chunk[i]) CapSlot(CapSlot::dead(CapSlot::make_name(0, first_number + i)));
   }
 }
 
@@ -53,6 +52,7 @@ Result<void> CapSpace::grow(Cpu& cpu) {
   for (u32 i = 0; i + 1 < kSlotsPerChunk; ++i) chunk[i].set_next_free(&chunk[i + 1]);
   // Slot 0 of the space is never given out, so that index 0 names nothing.
   first_free_ = base == 0 ? &chunk[1] : chunk;
+  thread_fence(kRelease);  // whoever finds the chunk finds its names: an index of 0 would be live in a zeroed one
   chunks_[chunk_count_++] = chunk;
   return {};
 }
@@ -117,6 +117,10 @@ Result<CapIndex> CapSpace::insert_root(Cpu& cpu, KObject& object, Rights rights,
 
 Result<CapIndex> CapSpace::insert_child(Cpu& cpu, CapSlot& parent, Rights rights, u64 scope) {
   return insert(cpu, *parent.object, parent.node(), rights, scope);
+}
+
+Result<CapIndex> CapSpace::insert_below(Cpu& cpu, KObject& object, CapNode& parent, Rights rights, u64 scope) {
+  return insert(cpu, object, &parent, rights, scope);
 }
 
 void CapSpace::retire(Cpu& cpu, CapSlot& slot, KObject& object, Rights rights) {

@@ -28,6 +28,9 @@ enum class FastUse : u8 { call = 1, receive = 2, signal = 4, wait = 8 };
 
 // 32 bytes.
 struct CapSlot {
+  CapSlot() = default;
+  explicit CapSlot(u64 first_name) : name(first_name) {}
+
   Atomic<u64> name{0};  // the CapIndex, if live
   KObject* object = nullptr;
   u64 scope = 0;  // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot
@@ -145,6 +148,8 @@ class CapSpace {
   // Derives a child of `parent` (a live slot of some space; rights and scope were checked) into this space.
   // Errors: as above, revoked, too_deep.
   Result<CapIndex> insert_child(Cpu& cpu, CapSlot& parent, Rights rights, u64 scope);
+  // Derives below `parent`, a node of the object's that need not be a capability. Errors: the same.
+  Result<CapIndex> insert_below(Cpu& cpu, KObject& object, CapNode& parent, Rights rights, u64 scope);
   // Moves the capability in `slot` of `from` here. Its node stays where it is in the tree. Errors: no_slot, no_memory,
   // quota_exceeded, revoked (it is gone, or what was derived from it is being revoked).
   Result<CapIndex> move_from(Cpu& cpu, CapSpace& from, CapSlot& slot);

@@ -1,5 +1,7 @@
 #include "kernel/cap/tree.h"
 
+#include "kernel/cap/binding.h"
+#include "kernel/cap/lease.h"
 #include "kernel/cap/space_inline.h"
 #include "kernel/core/cpu.h"
 #include "kernel/group/group.h"
@@ -64,7 +66,7 @@ void forget_revocation(KObject& object, CapNode& node) REQUIRES(object.tree_lock
 // Detaches `node` if it is a tombstone that has lost its last child, and each such tombstone above it (I2). They are
 // put before `freed`, a list through next_sibling, to be freed without the lock.
 CapNode* remove_tombstones(CapNode* node, CapNode* freed) {
-  while (node != nullptr && node->kind == NodeKind::tombstone && node->first_child == nullptr) {
+  while (node != nullptr && node->kind == NodeKind::tombstone && node->first_child == nullptr && !node->dying) {
     CapNode* parent = node->parent;
     detach(*node);
     node->kind = NodeKind::unlinked;
@@ -87,10 +89,14 @@ CapNode* remove_locked(KObject& object, CapNode& node) REQUIRES(object.tree_lock
 void free_tombstones(Cpu& cpu, CapNode* list) {
   while (list != nullptr) {
     CapNode* next = list->next_sibling;
-    auto* group = static_cast<ResourceGroup*>(list->holder);
     KObject* object = list->object;
-    cpu.nodes.retire(cpu, *group, *list);
-    group->drop_ref();
+    if (list->is_lease) {
+      static_cast<Lease*>(list)->retire(cpu);
+    } else {
+      auto* group = static_cast<ResourceGroup*>(list->holder);
+      cpu.nodes.retire(cpu, *group, *list);
+      group->drop_ref();
+    }
     object->drop_ref();
     list = next;
   }
@@ -157,14 +163,14 @@ bool release_slot_node(Cpu& cpu, CapNode& node) {
   return true;
 }
 
-Result<void> begin_revoke(Cpu& cpu, CapNode& root) {
+Result<bool> begin_revoke(Cpu& cpu, CapNode& root) {
   LockGuard guard(cpu, root.object->tree_lock());
-  if (!root.linked()) return Status::revoked;
-  if (!root.dying) {
-    root.dying = true;
-    root.object->begin_revoke();
-  }
-  return {};
+  // Given up meanwhile: a tombstone's mark would stay. (A lease is one that ends itself.)
+  if (root.kind != NodeKind::slot && !(root.is_lease && root.linked())) return Status::revoked;
+  if (root.dying) return false;
+  root.dying = true;
+  root.object->begin_revoke();
+  return true;
 }
 
 namespace {
@@ -233,10 +239,15 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
       if (taken.count == 0) {
         root.object->tree_lock().assert_held();
         other = next_leaf(root);
-        if (other == nullptr) return true;
+        if (other == nullptr) return !object.has_revoked_regions();
         kind = other->kind;
         taken.tombstones = remove_locked(object, *other);
         if (kind == NodeKind::region) object.add_revoked_region(*other);
+        if (kind == NodeKind::binding) BindingBase::revoke(*other);  // now its owner's alone
+        if (kind == NodeKind::tombstone) {                           // a lease to which nothing was linked yet
+          other->next_sibling = taken.tombstones;
+          taken.tombstones = other;
+        }
         --leaves;
       }
     }
@@ -246,7 +257,7 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
       object.drop_refs(taken.count);
     } else if (kind == NodeKind::region) {
       if (!object.finish_revoked_region(cpu)) return false;
-    } else {
+    } else if (kind == NodeKind::dma) {
       object.drop_ref();  // a DMA mapping keeps its pins until its domain is released
     }
   }

@@ -32,8 +32,8 @@ bool release_slot_node(Cpu& cpu, CapNode& node);
 
 // Takes away what was derived from `root`, at most `leaves` nodes; true when nothing is left. The caller holds `root`
 // (a live slot node) and calls again until true; between calls the kernel may be preempted.
-// begin_revoke marks, end_revoke ends; both are called once around the steps.
-Result<void> begin_revoke(Cpu& cpu, CapNode& root);
+// begin_revoke marks, and answers whether it was the first to; end_revoke ends.
+Result<bool> begin_revoke(Cpu& cpu, CapNode& root);
 bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves);
 void end_revoke(Cpu& cpu, CapNode& root);
 // Goes on with the revocation of which the node is the root, if there is one: whoever takes such a capability out of

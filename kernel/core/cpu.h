@@ -5,6 +5,7 @@
 #include <arch/cpu.h>
 
 #include "base/types.h"
+#include "kernel/cap/audit.h"
 #include "kernel/cap/node.h"
 #include "kernel/core/cpu_set.h"
 #include "kernel/core/grace.h"
@@ -55,6 +56,7 @@ class Cpu {
   TlbRequests tlb;
   Thief thief{*this};
   Magazines magazines;
+  AuditRing audit;
 
 #ifdef KEEL_LOCK_CHECKER
   u32 held_count = 0;

@@ -42,7 +42,7 @@ void refresh(Cpu& cpu, SchedulingContext& context, u32 hops, u32& left) {
   if (last->status() == ThreadStatus::ready) {
     cpu.scheduler.remove(*last);
     last->make_ready(cpu);
-  } else if (last->status() == ThreadStatus::running) {
+  } else if (cpu.current == last) {  // a visitor that makes its call here has the status, too
     cpu.timer_stale = true;
     if (cpu.scheduler.outranks(*cpu.context)) cpu.reschedule = true;
   } else if (last->caller_hook.linked()) {

@@ -6,6 +6,7 @@
 #include "abi/start_block.h"
 #include "abi/types.h"
 #include "base/intrusive_tree.h"
+#include "kernel/cap/seal.h"
 #include "kernel/core/boot_info.h"
 #include "kernel/core/clock.h"
 #include "kernel/core/cpu.h"
@@ -42,6 +43,7 @@ class Machine {
   InterruptControl& interrupt_control() { return interrupt_control_; }
   IoPorts& io_ports() { return io_ports_; }
   KernelControl& kernel_control() { return kernel_control_; }
+  Sealer& sealer() { return sealer_; }
   // Those in [0, known_cpus) are prepared, all before the first group is made, which has a queue on each. Those in
   // [0, cpu_count) run.
   Cpu* cpus[kMaxCpus] = {};
@@ -71,6 +73,8 @@ class Machine {
   void remove_process(Cpu& cpu, Process& process);
   // The process with the lowest number above `after`, or null; a borrow.
   Process* next_process(Cpu& cpu, u64 after);
+  // The process with that number, or null; a borrow likewise.
+  Process* find_process(Cpu& cpu, u64 id);
   u32 process_count() const { return process_count_.load(kRelaxed); }
   u32 thread_count() const { return thread_count_.load(kRelaxed); }
   void count_thread(i32 change) { thread_count_.fetch_add(u32(change), kRelaxed); }
@@ -92,6 +96,7 @@ class Machine {
   InterruptControl interrupt_control_;
   IoPorts io_ports_;
   KernelControl kernel_control_;
+  Sealer sealer_;
   alignas(2 * sizeof(CapSlot)) CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
 
   SpinLock lock_{LockRank::process_list, "processes"};
@@ -105,6 +110,7 @@ class Machine {
     StartCapability capabilities[16];
     u32 capability_count = 0;
     PhysAddr rsdp;
+    u64 test = 0;  // the boot option of that name, for test programs in the manager's place
     CapIndex thread;
     CapIndex space;
     u32 restarts = 0;

@@ -4,6 +4,7 @@
 
 #include <arch/memory.h>
 
+#include "kernel/core/boot_options.h"
 #include "kernel/core/machine.h"
 #include "kernel/mm/address_space.h"
 #include "kernel/mm/memory_object.h"
@@ -116,6 +117,7 @@ Result<void> Machine::load_manager(Cpu& cpu, Process& manager) {
   argument(format_to(text, "rsdp={:#x}", manager_.rsdp.value));
   argument(format_to(text, "restarts={}", manager_.restarts));
   argument(format_to(text, "archive={}", manager_.image.archive_bytes));
+  argument(format_to(text, "test={}", manager_.test));
   block->bytes = u32(arguments - bytes) + block->argument_bytes;
   VirtAddr block_at =
       TRY(space.map(cpu, {.memory = *block_memory, .pages = 1, .prot = Protection::read, .max = Protection::read}));
@@ -131,6 +133,7 @@ Result<void> Machine::grant_manager(Cpu& cpu, Process& manager, const BootInfo& 
     StartCapability& entry = manager_.capabilities[manager_.capability_count++];
     for (u32 i = 0; i < kStartNameBytes && name[i] != 0; ++i) entry.name[i] = name[i];
     entry.index = TRY(manager.caps.insert_root(cpu, object, all_rights(object.kind()), scope)).value;
+    audit(cpu, AuditEvent::grant, 0, manager.id(), object, all_rights(object.kind()));
     return {};
   };
   ResourceGroup& group = root_group_;
@@ -143,6 +146,7 @@ Result<void> Machine::grant_manager(Cpu& cpu, Process& manager, const BootInfo& 
   TRY(grant("self.process", manager));
   TRY(grant("self.group", root_group_));
   TRY(grant("control", kernel_control_));
+  TRY(grant("sealer", sealer_));
   TRY(grant("initrd", *archive));
   TRY(grant("physical", *physical));
   TRY(grant("irq", interrupt_control_));
@@ -156,6 +160,7 @@ Result<void> Machine::start_manager(Cpu& cpu, const BootInfo& boot) {
   if (boot.module.length < kPageSize || !is_aligned(boot.module.base.value, kPageSize)) return Status::not_found;
   manager_.module = boot.module;
   manager_.rsdp = boot.rsdp;
+  manager_.test = boot_option_number(boot.command_line(), "test").value_or(0);
   memcpy(&manager_.image, phys_to_virt(boot.module.base), sizeof(BootImageHeader));
   if (manager_.image.magic != kBootImageMagic) return Status::corrupt;
   if (manager_.image.version != kBootImageVersion) return Status::version_mismatch;

@@ -20,6 +20,20 @@ class SchedulingTest : public ::testing::Test {
     k.tear_down();
     EXPECT_EQ(k.baseline(), before);
   }
+  // The notification may be null.
+  void tell(CpuBudget& budget, Notification* n, u64 bits) {
+    swap_in(n, bits, [&](Binding<Notification>& told) { budget.notify(k.cpu(), told); });
+  }
+  void tell_pressure(ResourceGroup& group, Notification* n, u64 bits, u64 pages) {
+    swap_in(n, bits, [&](Binding<Notification>& told) { group.notify_pressure(k.cpu(), told, pages); });
+  }
+  template <class F>
+  void swap_in(Notification* n, u64 bits, F f) {
+    Binding<Notification> told;
+    if (n != nullptr) MUST(told.bind(k.cpu(), {*n, nullptr, k.root(), bits}));
+    f(told);
+    told.release(k.cpu());
+  }
   Thread* runs() {
     k.cpu().reschedule = true;
     enter_self_interrupt(k.cpu());
@@ -61,7 +75,7 @@ TEST_F(SchedulingTest, ABudgetIsWhatAThreadGetsInEachPeriod) {
   Thread& t = k.make_thread();
   auto r = reserve(kRealTime, 300 * kUs, kMs);
   auto n = MUST(Notification::create(k.cpu(), k.root()));
-  r->budget().notify(k.cpu(), n.get(), 4);
+  tell(r->budget(), n.get(), 4);
   MUST(r->bind(k.cpu(), t));
   EXPECT_EQ(runs(), &t);
   k.advance(10);  // the timer may come a nanosecond late
@@ -498,7 +512,7 @@ TEST_F(SchedulingTest, AGroupsBudgetLimitsAllItsThreadsInEveryClass) {
   auto g = group(100);
   auto child = group(100, g.get());
   auto n = MUST(Notification::create(k.cpu(), k.root()));
-  g->budget().notify(k.cpu(), n.get(), 2);
+  tell(g->budget(), n.get(), 2);
   g->set_cpu(k.cpu(), 3 * kMs, 10 * kMs, 100);
   Thread& normal = thread_in(*g);
   Thread& high = thread_in(*child, 40);
@@ -560,7 +574,7 @@ TEST_F(SchedulingTest, MemoryPressureIsToldOncePerCrossing) {
   auto g = group(100);
   auto child = group(100, g.get());
   auto n = MUST(Notification::create(k.cpu(), k.root()));
-  g->notify_pressure(k.cpu(), n.get(), 8, 100);
+  tell_pressure(*g, n.get(), 8, 100);
   MUST(child->charge(Resource::frames, 100));
   k.settle();
   EXPECT_EQ(n->take(), 0u);
@@ -574,13 +588,13 @@ TEST_F(SchedulingTest, MemoryPressureIsToldOncePerCrossing) {
     child->uncharge(Resource::frames, 2);
   }
   child->uncharge(Resource::frames, 100);
-  k.root().notify_pressure(k.cpu(), n.get(), 1, k.root().usage(Resource::frames));
+  tell_pressure(k.root(), n.get(), 1, k.root().usage(Resource::frames));
   EXPECT_LE(k.root().limit(Resource::frames), 32 * kMiB / kPageSize);
   MUST(k.root().charge(Resource::frames, 1));
   k.settle();
   EXPECT_EQ(n->take(), 1u);
   k.root().uncharge(Resource::frames, 1);
-  k.root().notify_pressure(k.cpu(), nullptr, 0, 0);
+  tell_pressure(k.root(), nullptr, 0, 0);
 }
 
 TEST_F(SchedulingTest, KillingAGroupGivesEverythingBackAndLeavesItUsable) {
@@ -724,7 +738,8 @@ TEST_F(SchedulingTest, AReservedThreadMissesNoDeadline) {
   k.make_thread(40);
   k.make_thread(4);
   CapIndex n = k.give(t, *MUST(Notification::create(k.cpu(), k.root())));
-  CapIndex timer = k.give(t, *MUST(Timer::create(k.cpu(), k.root(), k.object<Notification>(t, n), 1)));
+  CapIndex timer =
+      k.give(t, *MUST(Timer::create(k.cpu(), k.root(), {k.object<Notification>(t, n), nullptr, k.root(), 1})));
   const u64 first = k.now() + kPeriod;
   EXPECT_TRUE(k.call(t, Call::timer_set, timer, {first, kPeriod}).ok());
   EXPECT_TRUE(k.call(t, Call::notification_wait, n, {~u64{0}}).waits);

@@ -109,6 +109,10 @@ void Thread::run_at(Cpu& cpu) {
 
 void Thread::change_home(Cpu& from, Cpu& to) {
   if (from.loaded == this) arch::unload_thread(from);
+  if (from.current == this && &to != &from) {  // it may run elsewhere before this entry is over
+    from.change_context(nullptr);
+    from.current = nullptr;
+  }
   set_home(to);
 }
 
@@ -129,10 +133,6 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
     if (caller->has_flags(kTimed)) TimerQueue::remove(from, *caller);
     caller->change_home(from, to);
     context = &own_context;
-  }
-  if (from.current == this) {
-    from.change_context(nullptr);
-    from.current = nullptr;
   }
   change_home(from, to);
   from.send(to, traveller_);  // from here on it may be running elsewhere
@@ -188,6 +188,20 @@ void Thread::wake_claimed(Cpu& cpu, Status status, u64 word0) {
   }
 }
 
+void Thread::wait_for_grace(Cpu& on) {
+  if (on.grace.is_over(on)) return;
+  begin_wait(on, WaitKind::grace, nullptr, kNoCapability, kForever);
+  add_ref();  // the period's
+  on.grace.retire(on, grace_over_);
+}
+
+bool Thread::GraceOver::step(Cpu& cpu) {
+  if (thread_.is_here(cpu) && thread_.waits_for(WaitKind::grace))
+    thread_.end_wait(cpu, Status::ok);  // else it was killed
+  thread_.drop_ref();
+  return true;
+}
+
 void Thread::leave_wait(Cpu& on) {
   if (has_flags(kTimed)) TimerQueue::remove(on, *this);
   if (phase.wait == WaitKind::receive) receiving_from().receiver_left(*this);
@@ -219,8 +233,9 @@ void Thread::end_wait_with_handoff(Cpu& on) {
     on.current = this;
     return;
   }
+  const bool stays = run_on == &on;
   make_ready(on);
-  if (phase.status != ThreadStatus::ready) return;
+  if (!stays || phase.status != ThreadStatus::ready) return;
   on.scheduler.remove(*this);
   on.scheduler.enqueue_front(*this);
 }
@@ -296,7 +311,7 @@ void Thread::resume(Cpu& on) {
 }
 
 void Thread::cancel(Cpu& on) {
-  if (waits() && phase.wait != WaitKind::stopped && !phase.fault) {
+  if (waits() && phase.wait != WaitKind::stopped && phase.wait != WaitKind::grace && !phase.fault) {
     abort_wait(on, Status::cancelled);
   } else if (phase.status != ThreadStatus::dead) {
     set_flags(kCancel);

@@ -55,6 +55,7 @@ enum class WaitKind : u8 {
   log,           // in the log's queue
   stopped,       // suspended or in a process that is going: not ready although nothing is awaited
   travel,        // on its way to another CPU (kMoving is set)
+  grace,         // until nobody reads any more what it has revoked
 };
 
 struct WaitRecord {
@@ -170,6 +171,10 @@ class Thread final : public KObject, public TimerEntry {
   // Makes it ready, on the CPU that it runs on.
   void make_ready(Cpu& cpu);
 
+  // The current thread's call ends with Ok when a grace period is over; nothing shortens that. At once when no other
+  // CPU is busy.
+  void wait_for_grace(Cpu& cpu);
+
   // --- Between CPUs
   enum class Travel : u8 {
     ready,  // it goes where it runs, and is made ready there
@@ -247,7 +252,17 @@ class Thread final : public KObject, public TimerEntry {
    private:
     Thread& thread_;
   };
+  // At the end of the grace period that it waits for.
+  class GraceOver final : public Work {
+   public:
+    explicit GraceOver(Thread& thread) : thread_(thread) {}
+    bool step(Cpu& cpu) override;
+
+   private:
+    Thread& thread_;
+  };
   Traveller traveller_{*this};
+  GraceOver grace_over_{*this};
   Travel travel_ = Travel::ready;
   bool away_ = false;  // it left home with a caller
   Status wake_status_ = Status::ok;

@@ -50,8 +50,8 @@ bool ResourceGroup::Pressure::step(Cpu& cpu) {
   queued.store(false, kRelaxed);
   {
     LockGuard guard(cpu, group_.lock_);
-    told = group_.told_;
-    bits = group_.told_bits_;
+    if (Notification* target = group_.told_.get()) told = RefPtr<Notification>(*target);
+    bits = group_.told_.data();
   }
   if (told) told->signal(cpu, bits);
   group_.drop_ref();
@@ -65,17 +65,18 @@ Status ResourceGroup::take_back(Resource resource, u64 amount, ResourceGroup* la
   }
 }
 
-void ResourceGroup::notify_pressure(Cpu& cpu, Notification* notification, u64 bits, u64 pages) {
-  RefPtr<Notification> told = notification == nullptr ? nullptr : RefPtr<Notification>(*notification);
+void ResourceGroup::notify_pressure(Cpu& cpu, Binding<Notification>& target, u64 pages) {
   LockGuard guard(cpu, lock_);
-  std::swap(told, told_);
-  told_bits_ = bits;
-  pressure_pages_.store(notification == nullptr ? kNoLimit : pages, kRelaxed);
+  told_.swap(target);
+  pressure_pages_.store(told_.get() == nullptr ? kNoLimit : pages, kRelaxed);
 }
 
-void ResourceGroup::on_zero_handles(Cpu& cpu) {
-  notify_pressure(cpu, nullptr, 0, 0);
-  budget_.notify(cpu, nullptr, 0);
+void ResourceGroup::tell_nobody(Cpu& cpu) {
+  Binding<Notification> told;
+  notify_pressure(cpu, told, 0);
+  told.release(cpu);
+  budget_.notify(cpu, told);
+  told.release(cpu);
 }
 
 FairQueue& ResourceGroup::queue(const Cpu& cpu) const {
@@ -138,6 +139,7 @@ bool ResourceGroup::release_step(Cpu& cpu) {
 }
 
 void ResourceGroup::destroy(Cpu& cpu) {
+  tell_nobody(cpu);                            // a call may have come after the last capability went
   const RefPtr<ResourceGroup> payer(group());  // outlives this object, which holds the other reference
   FairQueue* queues = queues_;
   const u32 count = queue_count_;

@@ -69,8 +69,9 @@ class ResourceGroup final : public KObject {
   u64 limit(Resource resource) const { return counters_[usize(resource)].limit.load(kRelaxed); }
   // Lowering a limit below the usage is allowed: it stops further charges.
   void set_limit(Resource resource, u64 limit) { counters_[usize(resource)].limit.store(limit, kRelaxed); }
-  // From now on the notification, which may be null, gets the bits whenever the usage of frames rises above `pages`.
-  void notify_pressure(Cpu& cpu, Notification* notification, u64 bits, u64 pages);
+  // Whom to tell whenever the usage of frames rises above `pages`; may be nobody. Takes `target` and gives back the
+  // last.
+  void notify_pressure(Cpu& cpu, Binding<Notification>& target, u64 pages);
 
   // What it has on that CPU.
   FairQueue& queue(const Cpu& cpu) const;
@@ -84,13 +85,14 @@ class ResourceGroup final : public KObject {
   const GroupName& name() const { return name_; }
   Machine& machine() const { return machine_; }
   ResourceGroup* parent() const { return parent_.get(); }
-  void on_zero_handles(Cpu& cpu) override;
+  void on_zero_handles(Cpu& cpu) override { tell_nobody(cpu); }
   bool contains(const ResourceGroup& other) const;
   // The first process with a number above `after` of this group or one below it; null when there is none among the next
   // `most` processes of the machine. `after` becomes the number of the last one looked at, all ones at the end.
   Process* next_process(Cpu& cpu, u64& after, u32 most);
 
  private:
+  void tell_nobody(Cpu& cpu);
   template <class T, class... A>
   friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
   template <class T>
@@ -133,8 +135,7 @@ class ResourceGroup final : public KObject {
   Atomic<u64> pressure_pages_{kNoLimit};
   Pressure pressure_{*this};
   SpinLock lock_{LockRank::object, "group"};
-  RefPtr<Notification> told_ GUARDED_BY(lock_);
-  u64 told_bits_ GUARDED_BY(lock_) = 0;
+  Binding<Notification> told_ GUARDED_BY(lock_);
 };
 
 }  // namespace keel

@@ -48,9 +48,12 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
   if (!slot->has(FastUse::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
+  // First: only while the port is at home does its receiver stay what it is.
+  if (static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
   Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
-      static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
+  if (server == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Carried) carry(*thread, *server, status);

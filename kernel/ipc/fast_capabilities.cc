@@ -1,5 +1,6 @@
 // The fast paths of cap_derive, and of calls and replies with one capability. What they do to spaces and trees is what
 // CapSpace does for everybody, in line.
+#include "kernel/cap/audit_inline.h"
 #include "kernel/cap/space_inline.h"
 #include "kernel/core/process.h"
 #include "kernel/ipc/fast_detail.h"
@@ -16,7 +17,10 @@ class FastCapabilities {
   // CapSpace::insert_child()
   KEEL_FAST_PART static Made derive(Cpu& cpu, CapSpace& to, CapSlot& from, Rights rights) {
     const Result<CapIndex> made = to.insert(cpu, *from.object, from.node(), rights, from.scope);
-    return {u64(made.status()), made.has_value() ? made->value : 0};
+    if (!made.has_value()) [[unlikely]]
+      return {u64(made.status()), 0};
+    audit_inline(cpu, AuditEvent::derive, to.holder_id(), 0, *from.object, rights);
+    return {u64(Status::ok), made->value};
   }
   // The same as transfer_capabilities() for one: false when it fails, for whatever reason; nothing has changed then.
   KEEL_FAST_PART static bool transfer(Cpu& cpu, Thread& sender, Thread& receiver, u64 status) {
@@ -25,20 +29,23 @@ class FastCapabilities {
     if (!is_live(*slot, index)) [[unlikely]]
       return false;
     CapSpace& to = receiver.process->caps;
+    const KObject& object = *slot->object;
+    const Rights given = slot->rights();
     Result<CapIndex> made = Status::missing_right;
     if ((status & kMoved) != 0) {
-      if ((slot->rights() & rights::transfer) == 0) [[unlikely]]
+      if ((given & rights::transfer) == 0) [[unlikely]]
         return false;
       made = to.move(cpu, sender.process->caps, *slot, index);
     } else {
       constexpr Rights kNeeded = rights::transfer | rights::derive;
-      if ((slot->rights() & kNeeded) != kNeeded) [[unlikely]]
+      if ((given & kNeeded) != kNeeded) [[unlikely]]
         return false;
-      made = to.insert_child(cpu, *slot, slot->rights(), slot->scope);
+      made = to.insert_child(cpu, *slot, given, slot->scope);
     }
     if (!made.has_value()) [[unlikely]]
       return false;
     receiver.message_page->capabilities[0] = made->value;
+    audit_inline(cpu, AuditEvent::transfer, sender.process->id(), to.holder_id(), object, given);
     return true;
   }
 

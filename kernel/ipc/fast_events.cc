@@ -168,12 +168,13 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
 template <bool Traced>
 KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
   Interrupt* interrupt = cpu->machine.interrupts.at(u32(target));
-  if (interrupt == nullptr || interrupt->plain_target() == nullptr) [[unlikely]] {
+  if (interrupt == nullptr || !interrupt->is_plain()) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }
   Thread* from = cpu->current;
-  thread = interrupt->plain_target()->home() == cpu ? interrupt->plain_target()->first_waiter() : nullptr;
+  Notification* const told = interrupt->target().get();  // null: revoked
+  thread = told != nullptr && told->home() == cpu ? told->first_waiter() : nullptr;
   if (thread == nullptr || from->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
       thread->context->level <= cpu->context->level || thread->context->account != cpu->context->account ||
       !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {

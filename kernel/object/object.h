@@ -112,6 +112,7 @@ class KObject : public Work {
   // Regions whose nodes a revocation took out of the tree and that are still to be unmapped: kept here, because the
   // revocation may be preempted before it has done so, and any revoker may finish it.
   void add_revoked_region(CapNode& node) REQUIRES(tree_lock_);
+  bool has_revoked_regions() const REQUIRES(tree_lock_) { return revoked_regions_ != nullptr || regions_in_hand_ > 0; }
   // Unmaps one. True when none is left, here or in another CPU's hands.
   bool finish_revoked_region(Cpu& cpu) EXCLUDES(tree_lock_);
 

@@ -1,11 +1,20 @@
 #include "kernel/syscall/context.h"
 
+#include "kernel/cap/audit.h"
 #include "kernel/ipc/message.h"
 #include "kernel/ipc/port.h"
 #include "kernel/object/notification.h"
 #include "kernel/syscall/handlers.h"
 
 namespace keel {
+namespace {
+
+bool is_denial(Status status) {
+  return status == Status::bad_capability || status == Status::wrong_kind || status == Status::missing_right ||
+         status == Status::access_denied;
+}
+
+}  // namespace
 
 // Where the call has to be carried out: with its target, if that belongs to a CPU. Null: here. The calls below need
 // nothing of their target that belongs to its home, or see to it themselves.
@@ -18,6 +27,12 @@ Cpu* CallContext::destination() {
     case Call::cap_move:
     case Call::cap_delete:
     case Call::cap_info:
+    // These have no target at all, whatever is in its register.
+    case Call::thread_exit:
+    case Call::yield:
+    case Call::word_wait:
+    case Call::word_wake:
+    case Call::random_get:
       return nullptr;
     default:
       break;
@@ -103,7 +118,8 @@ Result<void> CallContext::run_message_call(Call call) {
 }
 
 void CallContext::finish(Result<void> outcome) {
-  if (thread.phase.status != ThreadStatus::running) return;
+  // It may wait already, or have left with a server that took its call, and even run again elsewhere.
+  if (!thread.is_here(cpu) || thread.phase.status != ThreadStatus::running) return;
   Status status = outcome.status();
   if (status == Status::restart) {
     // A visitor goes on without going home in between.
@@ -112,6 +128,8 @@ void CallContext::finish(Result<void> outcome) {
     thread.state.restart_call();
     return;
   }
+  if (is_denial(status)) [[unlikely]]
+    audit_denial(cpu, process(), denied_, u8(call_), status);
   if (delivered_) return;
   thread.state.rax = u64(status);
   thread.state.rdi = 0;

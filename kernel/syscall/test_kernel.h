@@ -41,6 +41,7 @@ class TestKernel {
     MUST(machine().initialise(cpu()));
     machine().log.set_console(false);
     machine().random.seed(cpu(), {1, 2, 3, 4});
+    machine().sealer().initialise(cpu(), machine().random);
     cpu().arch.clock = 1000;
   }
   ~TestKernel() { tear_down(); }

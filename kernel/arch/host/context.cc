@@ -2,6 +2,7 @@
 #include <arch/interrupts.h>
 #include <arch/ports.h>
 
+#include "kernel/arch/host/simulation.h"
 #include "kernel/core/cpu.h"
 #include "kernel/core/thread.h"
 #include "kernel/mm/address_space.h"
@@ -12,7 +13,9 @@ u64 read_clock(Cpu& cpu) { return cpu.arch.clock += cpu.arch.clock_step; }
 void set_timer(Cpu& cpu, u64 deadline_ns) { cpu.arch.timer_ns = deadline_ns; }
 void interrupt_self(Cpu& cpu) { cpu.arch.self_interrupt = true; }
 void interrupt_cpu(Cpu&, Cpu& to) { to.arch.ipi.store(true, kSeqCst); }
-void relax() {}
+void relax() {
+  if (Simulation* s = Simulation::active; s != nullptr && s->in_fiber()) s->give_way();
+}
 
 void unload_thread(Cpu& cpu) { cpu.loaded = nullptr; }
 

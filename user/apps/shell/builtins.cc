@@ -71,10 +71,21 @@ Result<sys::ProcessListResult> find_process(u64 pid) {
   return found;
 }
 
+}  // namespace
+
 FixedString<24> name_of_process(u64 pid) {
   if (pid == 0) return "kernel";
   const Result<sys::ProcessListResult> found = find_process(pid);
   return found.has_value() ? FixedString<24>(name_of(*found).view()) : FixedString<24>("gone");
+}
+
+Result<u64> process_of(std::string_view text) {
+  if (const Result<u64> pid = number_of(text); pid.has_value()) return TRY(find_process(*pid)).id;
+  for (u64 after = 0;;) {
+    const sys::ProcessListResult p = TRY(sys::process_list(kernel_info(), after));
+    if (name_of(p).view() == text) return p.id;
+    after = p.id;
+  }
 }
 
 FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
@@ -98,6 +109,8 @@ FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
   if (text.empty()) text = "-";
   return text;
 }
+
+namespace {
 
 u64 caps(Shell& shell, Words words) {
   const Result<u64> pid = words.size() == 2 ? number_of(words[1]) : Status::invalid_argument;
@@ -564,6 +577,8 @@ constexpr Builtin kBuiltins[] = {
     {"group", kProcesses, "[WHAT ...]", "share and limit CPU and memory: create limit run show kill remove", group,
      true},
     {"caps", kProcesses, "PID", "what a process may do: its capabilities and where they came from", caps},
+    {"capctl", kProcesses, "who-can|path|explain ...",
+     "who may do WHAT (path, service, kind); path A B: what B has from A; explain PID INDEX", capctl},
     {"kill", kProcesses, "PID...", "end processes; a service is started again by its policy", kill},
     {"jobs", kProcesses, "", "what runs in the background", jobs},
     {"wait", kProcesses, "[JOB]", "wait until background jobs have ended", wait},
@@ -578,6 +593,7 @@ constexpr Builtin kBuiltins[] = {
     {"irq", kMachine, "", "interrupts and how often they came", irq},
     {"mounts", kMachine, "", "mounted file systems, and why one cannot be used", mounts},
     {"uptime", kMachine, "[-n]", "time since boot; -n: to the nanosecond, and when the prompt came", uptime},
+    {"audit", kMachine, "[N] [--follow]", "who was given, took back or was refused which authority", audit},
     {"trace", kMachine, "[CMD [ARG...]]", "what each processor did last, or while a command ran", trace},
     {"reboot", kMachine, "", "reset the machine", reboot},
     {"poweroff", kMachine, "", "switch the machine off", poweroff},

@@ -10,21 +10,33 @@
 
 namespace keel::shell {
 
-u64 ps(Shell& shell, Words words);     // activity.cc
-u64 top(Shell& shell, Words words);    // activity.cc
-u64 group(Shell& shell, Words words);  // groups.cc
+u64 audit(Shell& shell, Words words);   // audit.cc
+u64 capctl(Shell& shell, Words words);  // capctl.cc
+u64 ps(Shell& shell, Words words);      // activity.cc
+u64 top(Shell& shell, Words words);     // activity.cc
+u64 group(Shell& shell, Words words);   // groups.cc
 
 inline CapIndex kernel_info() { return find_capability("kernel-info"); }
 
 // Shows how the builtin is used; exit status 2.
 u64 usage(std::string_view name);
 
+// Decimal, or hexadecimal after 0x.
 inline Result<u64> number_of(std::string_view text) {
   u64 value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool hexadecimal = text.starts_with("0x");
+  if (hexadecimal) text.remove_prefix(2);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, hexadecimal ? 16 : 10);
   if (error != std::errc() || end != text.data() + text.size()) return Status::invalid_argument;
   return value;
 }
+
+// "kernel" for 0, "gone" for one that is no more.
+FixedString<24> name_of_process(u64 pid);
+// A process by number or name (the first that has it). Errors: not_found.
+Result<u64> process_of(std::string_view text);
+// "all", "-", or their names with blanks between.
+FixedString<160> names_of_rights(ObjectKind kind, Rights rights);
 
 // A name that the kernel keeps in words, zero padded.
 template <usize Words>
