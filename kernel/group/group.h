@@ -78,9 +78,8 @@ class ResourceGroup final : public KObject {
   void set_cpu(Cpu& cpu, u64 budget_ns, u64 period_ns, u32 weight);
   CpuBudget& budget() { return budget_; }
   u32 weight() const { return weight_.load(kRelaxed); }
-  // Time stamps that its threads and those of its children used, on all CPUs; what runs now is counted up to its last
-  // charge.
-  u64 consumed() const;
+  // Time stamps that its threads and those of its children used, on all CPUs, whatever runs now included.
+  u64 consumed(Cpu& here) const;
 
   const GroupName& name() const { return name_; }
   Machine& machine() const { return machine_; }
