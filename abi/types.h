@@ -139,6 +139,7 @@ enum class TraceEvent : u8 {
   fault = 3,      // code: FaultKind; data: address
   interrupt = 4,  // code: vector
   kill = 5,       // thread 0; data: the process that is killed
+  enter = 6,      // a call begins that may go fast; code: call number; data: the capability. A `call` follows if it does not
 };
 struct TraceRecord {
   u64 tsc = 0;
@@ -151,6 +152,42 @@ struct TraceRecord {
 };
 static_assert(sizeof(TraceRecord) == 32);
 inline constexpr u32 kTraceRecordsPerRead = 120;
+
+// What somebody did with authority: one record of a CPU's audit ring. Identities are the kernel's: numbers of processes
+// and objects, which are never used again.
+enum class AuditEvent : u8 {
+  none = 0,
+  grant = 1,     // `process` gave `other` a capability; process 0: the kernel did
+  derive = 2,    // in its own space
+  revoke = 3,    // took back what was derived from its capability
+  transfer = 4,  // as grant, in a message
+  denial = 5,    // a call was refused: `status` says why, `other` is the index that it named
+  seal = 6,
+  unseal = 7,  // `process` got what `other` had sealed
+  expire = 8,  // a lifetime ended; process 0
+};
+struct AuditRecord {
+  u64 sequence = 0;
+  u64 time_ns = 0;
+  u64 process = 0;
+  u64 other = 0;
+  u64 object = 0;  // 0: unknown, for the capability named nothing
+  AuditEvent event = AuditEvent::none;
+  u8 kind = 0;     // ObjectKind
+  u16 rights = 0;  // that were given; of a denial those that the capability has
+  u8 status = 0;
+  u8 call = 0;
+  u16 repeated = 0;  // so many more of the same followed at once
+};
+static_assert(sizeof(AuditRecord) == 48);
+inline constexpr u32 kAuditRecordsPerRead = 80;
+
+// capability_list: what a node of a derivation tree stands for.
+enum class NodeWhat : u8 {
+  capability = 1,
+  deleted = 2,  // its holder gave it up or died; what was derived from it is still there
+  lease = 3,    // what is below it ends at a time
+};
 
 // How much a record of the log matters. Those up to notice are shown on the console, the others are kept for readers.
 enum class LogLevel : u8 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };

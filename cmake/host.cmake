@@ -29,6 +29,7 @@ list(FILTER portable_sources EXCLUDE REGEX "/kernel/core/main\\.cc$")
 keel_glob(host_sources ${KEEL_ROOT}/kernel/arch/host/*.cc)
 add_library(keel_kernel_host STATIC ${base_sources} ${portable_sources} ${host_sources})
 add_dependencies(keel_kernel_host ${KEEL_GENERATED})
+target_link_libraries(keel_kernel_host PUBLIC keel_bearssl_host)
 
 function(keel_test name)
   if(KEEL_FUZZ)

@@ -12,6 +12,7 @@ set(linker_script ${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/kernel.ld)
 
 add_executable(keel_kernel ${portable_sources} ${arch_sources} ${KEEL_BASE_SOURCES} ${KEEL_FREESTANDING_SOURCES})
 add_dependencies(keel_kernel ${KEEL_GENERATED})
+target_link_libraries(keel_kernel PRIVATE keel_bearssl_kernel)
 target_compile_options(keel_kernel PRIVATE
     $<$<COMPILE_LANGUAGE:CXX>:${KEEL_KERNEL_FLAGS}>
     $<$<COMPILE_LANGUAGE:ASM>:-I${KEEL_ROOT};-I${KEEL_GEN};-I${KEEL_ROOT}/kernel/arch/${KEEL_ARCH}/include;-g>)

@@ -1,8 +1,8 @@
 // CapNode: one derivation. Whatever outlives a call and gives access to an object is a node in that object's tree: a
-// capability in a slot, a mapped region, a DMA mapping, a capability inside a queued message. So revoking reaches all.
+// capability in a slot, a mapped region, a DMA mapping, a binding (binding.h). So revoking reaches all.
 //
 // Invariants   I1 all nodes of a tree name the same object; depth(child) = depth(parent) + 1 <= kMaxDepth.
-//              I2 a tombstone has children and no holder; it goes with its last child.
+//              I2 a tombstone has children and no holder; it goes with its last child. So does a lease (lease.h).
 //              I3 a linked node holds a reference to its object.
 // Locks        every field but `holder` of a slot node is guarded by object->tree_lock().
 // Costs        64 bytes. link and unlink are O(1) (unlink may free a chain of <= 32 tombstones).
@@ -12,7 +12,9 @@
 
 namespace keel {
 
-enum class NodeKind : u8 { unlinked, slot, region, dma, message, tombstone };
+enum class NodeKind : u8 { unlinked, slot, region, dma, binding, tombstone };
+
+struct CapSlot;
 
 struct CapNode {
   static constexpr u32 kMaxDepth = 32;
@@ -22,11 +24,15 @@ struct CapNode {
   CapNode* first_child = nullptr;
   CapNode* next_sibling = nullptr;
   CapNode* previous_sibling = nullptr;
-  void* holder = nullptr;  // CapSpace, Region, DmaMapping or Message, by kind
-  u64 slot = 0;            // slot nodes: the capability's index in the holder
+  void* holder = nullptr;  // by kind: CapSpace, Region, DmaMapping; binding, tombstone: the group that pays
+  union {
+    CapSlot* slot = nullptr;  // slot nodes: where the holder has the capability
+    u64 data;                 // bindings: what their owner wants with it
+  };
   NodeKind kind = NodeKind::unlinked;
   u8 depth = 0;
-  bool dying = false;  // the root of a revocation in progress
+  bool dying = false;     // the root of a revocation in progress
+  bool is_lease = false;  // a Lease, whose kind is tombstone
 
   bool linked() const { return kind != NodeKind::unlinked; }
 };

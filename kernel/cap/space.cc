@@ -1,4 +1,4 @@
-#include "kernel/cap/space.h"
+#include "kernel/cap/space_inline.h"
 
 #include <arch/memory.h>
 
@@ -7,31 +7,8 @@
 #include "kernel/core/process.h"
 #include "kernel/group/group.h"
 #include "kernel/mm/frames.h"
-#include "kernel/mm/heap.h"
 
 namespace keel {
-namespace {
-
-u8 uses_of(ObjectKind kind, Rights rights, u64 scope) {
-  u32 uses = 0;
-  if (kind == ObjectKind::port) {
-    if ((rights & rights::port::call) != 0) uses |= u32(FastUse::call);
-    if ((rights & rights::port::receive) != 0) uses |= u32(FastUse::receive);
-  } else if (kind == ObjectKind::notification) {
-    if ((rights & rights::notification::signal) != 0 && scope == 0) uses |= u32(FastUse::signal);
-    if ((rights & rights::notification::wait) != 0) uses |= u32(FastUse::wait);
-  }
-  return u8(uses);
-}
-
-}  // namespace
-
-void CapSlot::fill(KObject& to, Rights with, u64 new_scope, const CapNode& from) {
-  object = &to;
-  scope = new_scope;
-  // SAFETY: see node().
-  link_ = (reinterpret_cast<u64>(&from) & kNodeBits) | u64{with} << 48 | uses_of(to.kind(), with, new_scope);
-}
 
 void CapSpace::make_empty(CapSlot* chunk, u32 first_number) {
   for (u32 i = 0; i < kSlotsPerChunk; ++i) {
@@ -72,49 +49,26 @@ Result<void> CapSpace::grow(Cpu& cpu) {
   auto* chunk = static_cast<CapSlot*>(phys_to_virt(frames.address(frame)));
   const u32 base = chunk_count_ * kSlotsPerChunk;
   make_empty(chunk, base);
+  for (u32 i = 0; i + 1 < kSlotsPerChunk; ++i) chunk[i].set_next_free(&chunk[i + 1]);
   // Slot 0 of the space is never given out, so that index 0 names nothing.
-  first_free_ = base == 0 ? 1 : base;
-  for (u32 i = 0; i < kSlotsPerChunk; ++i) chunk[i].scope = i + 1 < kSlotsPerChunk ? base + i + 1 : kNone;
+  first_free_ = base == 0 ? &chunk[1] : chunk;
   thread_fence(kRelease);  // whoever finds the chunk finds its names: an index of 0 would be live in a zeroed one
   chunks_[chunk_count_++] = chunk;
   return {};
 }
 
-Result<u32> CapSpace::reserve(Cpu& cpu) {
-  for (;;) {
-    {
-      LockGuard guard(cpu, lock_);
-      if (closed_) return Status::bad_state;
-      const u32 used = used_.load(kRelaxed);
-      if (used >= limit_.load(kRelaxed)) return Status::no_slot;
-      if (first_free_ == kNone && (chunk_count_ != kFewChunks || wide_)) TRY(grow(cpu));
-      if (first_free_ != kNone) {
-        const u32 number = first_free_;
-        first_free_ = u32(slot_number(number).scope);
-        used_.store(used + 1, kRelaxed);
-        return number;
-      }
-    }
-    TRY(widen(cpu));
-  }
-}
+// A dead slot's name has room for the number of another: where numbers have no place.
+namespace {
+constexpr u64 kChainBits = 0xffe0'001f;
+constexpr u64 chain(u32 number) { return u64{number & 0x1f} | u64{number >> 5} << 21; }
+constexpr u32 chained(u64 name) { return u32(name & 0x1f) | u32(name >> 21 & 0x7ff) << 5; }
+}  // namespace
 
-void CapSpace::add_free(u32 number) {
-  slot_number(number).scope = first_free_;
-  first_free_ = number;
-}
-
-void CapSpace::unreserve(Cpu& cpu, u32 number) {
-  LockGuard guard(cpu, lock_);
-  CapSlot& slot = slot_number(number);
-  used_.store(used_.load(kRelaxed) - 1, kRelaxed);
-  // I1: a slot whose generations are used up stays out of the free list.
-  const u32 generation = CapSlot::generation(slot.name.load(kRelaxed));
-  if (generation == ~u32{0}) return;
-  if (cpu.grace.is_over(cpu)) return add_free(number);
-  // No slot comes after itself, so the name stays one that no index finds.
-  if (gathered_count_++ > 0) slot.name.store(CapSlot::make_name(generation, gathered_), kRelaxed);
-  gathered_ = number;
+void CapSpace::gather(Cpu& cpu, CapSlot& slot) {
+  const u64 name = slot.name.load(kRelaxed);
+  slot.name.store(name | chain(gathered_), kRelaxed);
+  gathered_ = number_of(CapIndex(CapSlot::dead(name)));
+  ++gathered_count_;
   if (!sweeping_) begin_sweep(cpu);
 }
 
@@ -131,12 +85,11 @@ bool CapSpace::sweep(Cpu& cpu) {
   {
     LockGuard guard(cpu, lock_);
     for (u32 i = 0; i < 64 && swept_count_ > 0; ++i, --swept_count_) {
-      const u32 number = swept_;
-      CapSlot& slot = slot_number(number);
+      CapSlot& slot = slot_number(swept_);
       const u64 name = slot.name.load(kRelaxed);
-      swept_ = u32(name >> CapSlot::kNumberShift) & (kMaxSlots - 1);
-      slot.name.store(CapSlot::dead(CapSlot::make_name(CapSlot::generation(name), number)), kRelaxed);
-      add_free(number);
+      swept_ = chained(name);
+      slot.name.store(name & ~kChainBits, kRelaxed);
+      add_free(slot);
     }
     if (swept_count_ > 0) return false;
     sweeping_ = false;
@@ -146,39 +99,16 @@ bool CapSpace::sweep(Cpu& cpu) {
   return true;
 }
 
-CapIndex CapSpace::publish(u32 number, KObject& object, Rights rights, u64 scope, CapNode& node) {
-  CapSlot& slot = slot_number(number);
-  slot.fill(object, rights, scope, node);
-  node.holder = this;
-  node.slot = number;
-  const u64 name = CapSlot::make_name(CapSlot::generation(slot.name.load(kRelaxed)) + 1, number);
-  slot.name.store(name, kRelease);  // pairs with find()
-  return CapIndex(name);
-}
-
-Result<CapIndex> CapSpace::insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope) {
-  u32 number = TRY(reserve(cpu));
-  auto node = make<CapNode>(cpu, group());
-  if (!node.has_value()) {
-    unreserve(cpu, number);
-    return node.status();
-  }
-  Result<CapIndex> index = Status::revoked;
+Result<CapSlot*> CapSpace::reserve_more(Cpu& cpu) {
+  bool narrow = false;
   {
-    LockGuard guard(cpu, object.tree_lock());
-    Result<void> linked = link_child_locked(object, parent, **node, NodeKind::slot);
-    if (linked.has_value()) {
-      object.add_handle(rights);
-      index = publish(number, object, rights, scope, **node);
-    } else {
-      index = linked.status();
-    }
+    LockGuard guard(cpu, lock_);
+    if (used_.load(kRelaxed) >= limit_.load(kRelaxed)) return Status::no_slot;
+    narrow = chunk_count_ == kFewChunks && !wide_;
+    if (first_free_ == nullptr && !narrow) TRY(grow(cpu));
   }
-  if (!index.has_value()) {
-    destroy_object(cpu, group(), *node);
-    unreserve(cpu, number);
-  }
-  return index;
+  if (narrow) TRY(widen(cpu));
+  return reserve(cpu);
 }
 
 Result<CapIndex> CapSpace::insert_root(Cpu& cpu, KObject& object, Rights rights, u64 scope) {
@@ -189,49 +119,19 @@ Result<CapIndex> CapSpace::insert_child(Cpu& cpu, CapSlot& parent, Rights rights
   return insert(cpu, *parent.object, parent.node(), rights, scope);
 }
 
-bool CapSpace::clear(CapSlot& slot, u64 name) {
-  return slot.name.compare_exchange(&name, CapSlot::dead(name), kAcqRel);  // pairs with find()
+Result<CapIndex> CapSpace::insert_below(Cpu& cpu, KObject& object, CapNode& parent, Rights rights, u64 scope) {
+  return insert(cpu, object, &parent, rights, scope);
 }
 
-void CapSpace::retire(Cpu& cpu, u32 number, KObject& object, Rights rights) {
-  unreserve(cpu, number);
+void CapSpace::retire(Cpu& cpu, CapSlot& slot, KObject& object, Rights rights) {
+  unreserve(cpu, slot);
   object.drop_handle(cpu, rights);
 }
 
 Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) {
-  u32 number = TRY(reserve(cpu));
-  // The node goes along and changes its payer: the receiver is charged before the giver is relieved.
-  if (&from.group() != &group()) {
-    Result<void> charged = group().charge(Resource::kernel_bytes, sizeof(CapNode));
-    if (!charged.has_value()) {
-      unreserve(cpu, number);
-      return charged.status();
-    }
-  }
-  KObject& object = *slot.object;
-  CapNode& node = *slot.node();
-  ResourceGroup* relieved = &from.group();
-  u32 old_number = 0;
-  bool moved = false;
-  CapIndex index;
-  {
-    LockGuard guard(cpu, object.tree_lock());
-    if (node.linked() && !node.dying) {
-      old_number = u32(node.slot);
-      const u64 name = slot.name.load(kAcquire);
-      moved = is_live(old_number, name) && clear(slot, name);
-      if (moved) index = publish(number, object, slot.rights(), slot.scope, node);
-    }
-  }
-  if (moved) {
-    from.unreserve(cpu, old_number);
-  } else {
-    relieved = &group();
-    unreserve(cpu, number);
-  }
-  if (&from.group() != &group()) relieved->uncharge(Resource::kernel_bytes, sizeof(CapNode));
-  if (!moved) return Status::revoked;
-  return index;
+  const u64 name = slot.name.load(kAcquire);
+  if (!slot.is_live(name)) return Status::revoked;
+  return move(cpu, from, slot, name);
 }
 
 bool CapSpace::remove(Cpu& cpu, CapIndex index) {
@@ -243,27 +143,16 @@ bool CapSpace::remove(Cpu& cpu, CapIndex index) {
   object.add_ref();  // until the handle is dropped
   const Rights rights = slot.rights();
   (void)release_slot_node(cpu, *slot.node());  // false: a revocation frees the node
-  retire(cpu, number_of(index), object, rights);
+  retire(cpu, slot, object, rights);
   object.drop_ref();
   return true;
-}
-
-bool CapSpace::clear_revoked(CapNode& node) {
-  const u32 number = u32(node.slot);
-  CapSlot& slot = slot_number(number);
-  const u64 name = slot.name.load(kAcquire);
-  return slot.node() == &node && is_live(number, name) && clear(slot, name);
-}
-
-void CapSpace::retire_revoked(Cpu& cpu, CapNode& node) {
-  const u32 number = u32(node.slot);
-  retire(cpu, number, *node.object, slot_number(number).rights());
 }
 
 CapSlot* CapSpace::next(u32* cursor) const {
   for (u32 looked = 0; looked < 512 && *cursor < kMaxSlots; ++looked, ++*cursor) {
     CapSlot& slot = slot_number(*cursor);
-    if (is_live(*cursor, slot.name.load(kAcquire))) return &slot;
+    const CapIndex index = slot.index();
+    if (number_of(index) == *cursor && slot.is_live(index.value)) return &slot;  // not another's place in a small table
   }
   return nullptr;
 }
@@ -281,7 +170,7 @@ bool CapSpace::teardown_step(Cpu& cpu) {
     if (removed == 16 || looked == 512) return false;
     CapSlot& slot = slot_number(cursor_);
     const u64 name = slot.name.load(kAcquire);
-    if (!is_live(cursor_, name)) continue;
+    if (!slot.is_live(name)) continue;
     if (!finish_revoke(cpu, *slot.node(), 16)) return false;  // law 3: the process died in the middle of it
     (void)remove(cpu, CapIndex(name));
     ++removed;
@@ -298,7 +187,7 @@ bool CapSpace::teardown_step(Cpu& cpu) {
   if (chunks_ != few_) frames.free(cpu, group(), frames.frame(virt_to_phys(chunks_)));
   chunks_ = few_;
   chunk_count_ = 0;
-  first_free_ = kNone;
+  first_free_ = nullptr;
   initialise(cpu, *owner_);
   return true;
 }

@@ -16,6 +16,8 @@
 //              frame for the large directory, and once a walk over the threads of the process.
 #pragma once
 
+#include <optional>
+
 #include "abi/types.h"
 #include "kernel/cap/tree.h"
 
@@ -34,13 +36,19 @@ struct CapSlot {
   u64 scope = 0;  // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot
 
   static constexpr u32 kNumberShift = 5;
-  static constexpr u64 kNumberBits = 0xffff << kNumberShift;
   static constexpr u64 make_name(u32 generation, u32 number) {
     return u64{generation} << 32 | u64{number} << kNumberShift;
   }
   // The name of a slot that is no longer live: the same generation, a number whose place is next door (I1).
   static constexpr u64 dead(u64 name) {
     return name ^ u64 { 1 } << kNumberShift;
+  }
+  // The first name that a free slot has not had yet.
+  static constexpr u64 next(u64 dead_name) { return dead(dead_name) + (u64{1} << 32); }
+  // Whether the slot with this name, found somehow else than by an index, is live: numbers go with places.
+  bool is_live(u64 its_name) const {
+    // SAFETY: an address as a number; slots lie at multiples of their size, which is 1 << kNumberShift.
+    return ((its_name ^ reinterpret_cast<u64>(this)) & u64{1} << kNumberShift) == 0;
   }
   static constexpr u32 generation(u64 name) { return u32(name >> 32); }
 
@@ -56,15 +64,26 @@ struct CapSlot {
     // in a slot comes from the heap, which aligns it to its 64 bytes.
     return reinterpret_cast<CapNode*>(u64(i64(link_ << 16) >> 16) & ~kUses);
   }
+  // Free slots are a list.
+  CapSlot* next_free() const {
+    // SAFETY: set_next_free() put it there.
+    return reinterpret_cast<CapSlot*>(scope);
+  }
+  void set_next_free(CapSlot* slot) {
+    // SAFETY: for next_free().
+    scope = reinterpret_cast<u64>(slot);
+  }
   // Everything but the name.
   void fill(KObject& to, Rights with, u64 new_scope, const CapNode& from);
+  void fill(const CapSlot& other) { object = other.object, scope = other.scope, link_ = other.link_; }
+  void fill_from(const CapSlot& other) { object = other.object, scope = other.scope, link_ = other.link_; }
 
  private:
   static constexpr u64 kUses = 0x3f;
   static constexpr u64 kNodeBits = 0x0000'ffff'ffff'ffc0;
   u64 link_ = 0;  // rights in bits 48-63, the node's address (a multiple of 64) in bits 6-47, FastUse in bits 0-5
 };
-static_assert(sizeof(CapSlot) == 32);
+static_assert(sizeof(CapSlot) == 1 << CapSlot::kNumberShift);
 
 // Where the chunks of a space are. A thread has a copy, for the fast paths.
 struct CapDirectory {
@@ -129,15 +148,16 @@ class CapSpace {
   // Derives a child of `parent` (a live slot of some space; rights and scope were checked) into this space.
   // Errors: as above, revoked, too_deep.
   Result<CapIndex> insert_child(Cpu& cpu, CapSlot& parent, Rights rights, u64 scope);
+  // Derives below `parent`, a node of the object's that need not be a capability. Errors: the same.
+  Result<CapIndex> insert_below(Cpu& cpu, KObject& object, CapNode& parent, Rights rights, u64 scope);
   // Moves the capability in `slot` of `from` here. Its node stays where it is in the tree. Errors: no_slot, no_memory,
   // quota_exceeded, revoked (it is gone, or what was derived from it is being revoked).
   Result<CapIndex> move_from(Cpu& cpu, CapSpace& from, CapSlot& slot);
   // Gives a capability up. False: it was gone already.
   bool remove(Cpu& cpu, CapIndex index);
-  // A revocation took the node of slot `index` out of the tree: clears the slot.
-  // True: the slot was live; retire_revoked() must follow, without the tree lock.
-  bool clear_revoked(CapNode& node);
-  void retire_revoked(Cpu& cpu, CapNode& node);
+  // A revocation has just taken the node out of its tree, whose lock is held: so the space is not torn down yet. Clears
+  // and frees the slot, unless somebody is about to do so; answers what is to be told to KObject::drop_handles().
+  std::optional<Rights> take_revoked(Cpu& cpu, CapNode& node);
 
   // The first live slot at or after `cursor` (a slot number); null when none is left. Looks at up to 512 slots and says
   // in *cursor how far it came.
@@ -160,25 +180,33 @@ class CapSpace {
   bool teardown_step(Cpu& cpu);
 
  private:
-  static constexpr u32 kNone = ~u32{0};
-
+  friend class FastCapabilities;  // kernel/ipc/fast_capabilities.cc
   CapSlot& slot_number(u32 number) const { return directory_.at(u64{number} << CapSlot::kNumberShift); }
-  static bool is_live(u32 number, u64 name) { return (name & CapSlot::kNumberBits) >> CapSlot::kNumberShift == number; }
-  // A slot that is no longer free and not yet live: its number. Errors: no_slot, no_memory, quota_exceeded.
-  Result<u32> reserve(Cpu& cpu);
-  void unreserve(Cpu& cpu, u32 number);
-  void add_free(u32 number) REQUIRES(lock_);
+  // In line, in space_inline.h: reserve() to move().
+  // A slot that is no longer free and not yet live. Errors: no_slot, no_memory, quota_exceeded.
+  Result<CapSlot*> reserve(Cpu& cpu);
+  Result<CapSlot*> reserve_more(Cpu& cpu);  // the rare part
+  void unreserve(Cpu& cpu, CapSlot& slot);
+  void unreserve_locked(Cpu& cpu, CapSlot& slot) REQUIRES(lock_);
+  void add_free(CapSlot& slot) REQUIRES(lock_) {
+    slot.set_next_free(first_free_);
+    first_free_ = &slot;
+  }
+  void gather(Cpu& cpu, CapSlot& slot) REQUIRES(lock_);
   void begin_sweep(Cpu& cpu) REQUIRES(lock_);
   bool sweep(Cpu& cpu);
+  // move_from(), of a slot that had this live name.
+  Result<CapIndex> move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name);
   Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
-  // Fills a reserved slot. The tree lock is held, so that a revocation finds either no node or a live slot.
-  CapIndex publish(u32 number, KObject& object, Rights rights, u64 scope, CapNode& node) REQUIRES(object.tree_lock());
+  // Makes a slot that has been filled live. The tree lock is held, so that a revocation finds either no node or a live
+  // slot.
+  static CapIndex publish(CapSlot& slot, KObject& object) REQUIRES(object.tree_lock());
   Result<void> grow(Cpu& cpu) REQUIRES(lock_);
   // Replaces the small directory (I5). Errors: no_memory, quota_exceeded.
   Result<void> widen(Cpu& cpu) EXCLUDES(lock_);
   // Takes the name away (I2). True: the slot was live with this name; the caller owns what follows: retire().
   static bool clear(CapSlot& slot, u64 name);
-  void retire(Cpu& cpu, u32 number, KObject& object, Rights rights);
+  void retire(Cpu& cpu, CapSlot& slot, KObject& object, Rights rights);
 
   // Slots that were given up while others may still be reading them (I2): free after a grace period. Linked through the
   // numbers in their names, whose generations stay.
@@ -195,7 +223,7 @@ class CapSpace {
   CapDirectory directory_;
   CapSlot** chunks_ GUARDED_BY(lock_) = few_;  // what the directory names
   KObject* owner_ = nullptr;
-  u32 first_free_ GUARDED_BY(lock_) = kNone;
+  CapSlot* first_free_ GUARDED_BY(lock_) = nullptr;
   u32 chunk_count_ GUARDED_BY(lock_) = 0;
   u32 gathered_ GUARDED_BY(lock_) = 0;  // the first for the next grace period
   u32 swept_ GUARDED_BY(lock_) = 0;     // the first of those whose period is under way

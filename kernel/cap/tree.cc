@@ -1,6 +1,8 @@
 #include "kernel/cap/tree.h"
 
-#include "kernel/cap/space.h"
+#include "kernel/cap/binding.h"
+#include "kernel/cap/lease.h"
+#include "kernel/cap/space_inline.h"
 #include "kernel/core/cpu.h"
 #include "kernel/group/group.h"
 #include "kernel/mm/address_space.h"
@@ -54,21 +56,6 @@ void detach(CapNode& node) {
   node.parent = node.next_sibling = node.previous_sibling = nullptr;
 }
 
-void attach(CapNode& parent, CapNode& child) {
-  child.parent = &parent;
-  child.previous_sibling = nullptr;
-  child.next_sibling = parent.first_child;
-  if (parent.first_child != nullptr) parent.first_child->previous_sibling = &child;
-  parent.first_child = &child;
-}
-
-bool has_dying_ancestor(const CapNode* node) {
-  for (; node != nullptr; node = node->parent) {
-    if (node->dying) return true;
-  }
-  return false;
-}
-
 // A node that is the root of a revocation leaves its place: the revocation ends, done or not.
 void forget_revocation(KObject& object, CapNode& node) REQUIRES(object.tree_lock()) {
   if (!node.dying) return;
@@ -76,32 +63,40 @@ void forget_revocation(KObject& object, CapNode& node) REQUIRES(object.tree_lock
   object.end_revoke();
 }
 
-// Detaches `node` and then each tombstone above it that has lost its last child (I2). The tombstones are returned as a
-// list through next_sibling, to be freed without the lock.
+// Detaches `node` if it is a tombstone that has lost its last child, and each such tombstone above it (I2). They are
+// put before `freed`, a list through next_sibling, to be freed without the lock.
+CapNode* remove_tombstones(CapNode* node, CapNode* freed) {
+  while (node != nullptr && node->kind == NodeKind::tombstone && node->first_child == nullptr && !node->dying) {
+    CapNode* parent = node->parent;
+    detach(*node);
+    node->kind = NodeKind::unlinked;
+    node->next_sibling = freed;
+    freed = node;
+    node = parent;
+  }
+  return freed;
+}
+
+// Detaches `node` and the tombstones above it that this leaves without children: the list of those.
 CapNode* remove_locked(KObject& object, CapNode& node) REQUIRES(object.tree_lock()) {
   CapNode* parent = node.parent;
   forget_revocation(object, node);
   detach(node);
   node.kind = NodeKind::unlinked;
-  CapNode* freed = nullptr;
-  while (parent != nullptr && parent->kind == NodeKind::tombstone && parent->first_child == nullptr) {
-    CapNode* grandparent = parent->parent;
-    detach(*parent);
-    parent->kind = NodeKind::unlinked;
-    parent->next_sibling = freed;
-    freed = parent;
-    parent = grandparent;
-  }
-  return freed;
+  return remove_tombstones(parent, nullptr);
 }
 
 void free_tombstones(Cpu& cpu, CapNode* list) {
   while (list != nullptr) {
     CapNode* next = list->next_sibling;
-    auto* group = static_cast<ResourceGroup*>(list->holder);
     KObject* object = list->object;
-    cpu.nodes.retire(cpu, *group, *list);
-    group->drop_ref();
+    if (list->is_lease) {
+      static_cast<Lease*>(list)->retire(cpu);
+    } else {
+      auto* group = static_cast<ResourceGroup*>(list->holder);
+      cpu.nodes.retire(cpu, *group, *list);
+      group->drop_ref();
+    }
     object->drop_ref();
     list = next;
   }
@@ -118,21 +113,6 @@ void free_slot_node(Cpu& cpu, ResourceGroup& group, CapNode& node) {
 Result<void> link_child(Cpu& cpu, KObject& object, CapNode* parent, CapNode& child, NodeKind kind) {
   LockGuard guard(cpu, object.tree_lock());
   return link_child_locked(object, parent, child, kind);
-}
-
-Result<void> link_child_locked(KObject& object, CapNode* parent, CapNode& child, NodeKind kind) {
-  child.depth = 0;
-  if (parent != nullptr) {
-    if (!parent->linked()) return Status::revoked;
-    if (object.revoking() > 0 && has_dying_ancestor(parent)) return Status::revoked;
-    if (parent->depth + 1u > CapNode::kMaxDepth) return Status::too_deep;
-    child.depth = u8(parent->depth + 1);
-    attach(*parent, child);
-  }
-  child.object = &object;
-  child.kind = kind;
-  object.add_ref();
-  return {};
 }
 
 Result<void> link_sibling(Cpu& cpu, CapNode& existing, CapNode& added) {
@@ -183,44 +163,100 @@ bool release_slot_node(Cpu& cpu, CapNode& node) {
   return true;
 }
 
-Result<void> begin_revoke(Cpu& cpu, CapNode& root) {
+Result<bool> begin_revoke(Cpu& cpu, CapNode& root) {
   LockGuard guard(cpu, root.object->tree_lock());
   if (root.kind != NodeKind::slot) return Status::revoked;  // given up meanwhile: a tombstone's mark would stay
-  if (!root.dying) {
-    root.dying = true;
-    root.object->begin_revoke();
-  }
-  return {};
+  if (root.dying) return false;
+  root.dying = true;
+  root.object->begin_revoke();
+  return true;
 }
+
+namespace {
+
+// What a locked step of a revocation has taken away and still has to be told to others.
+struct Taken {
+  static constexpr u32 kMost = 16;
+  u32 count = 0;  // nodes
+  u32 handles = 0;
+  Rights rights[kMost];
+  CapNode* tombstones = nullptr;
+};
+
+// The next node to go, or null.
+CapNode* next_leaf(CapNode& root) REQUIRES(root.object->tree_lock()) {
+  CapNode* leaf = root.first_child;
+  if (leaf == nullptr) return nullptr;
+  while (leaf->first_child != nullptr) leaf = leaf->first_child;
+  return leaf;
+}
+
+// Takes leaves away that are capabilities in slots, up to `most`. Stops before one that is not.
+void take_slots(Cpu& cpu, KObject& object, CapNode& root, u32 most, Taken& taken) REQUIRES(object.tree_lock()) {
+  ResourceGroup* payer = nullptr;
+  u64 charge = 0;
+  for (; taken.count < most; ++taken.count) {
+    root.object->tree_lock().assert_held();
+    CapNode* leaf = next_leaf(root);
+    if (leaf == nullptr || leaf->kind != NodeKind::slot) break;
+    auto* space = static_cast<CapSpace*>(leaf->holder);
+    CapNode* parent = leaf->parent;
+    forget_revocation(object, *leaf);
+    parent->first_child = leaf->next_sibling;  // it is the first: detach() is shorter
+    if (leaf->next_sibling != nullptr) leaf->next_sibling->previous_sibling = nullptr;
+    taken.tombstones = remove_tombstones(parent, taken.tombstones);
+    if (std::optional<Rights> rights = space->take_revoked(cpu, *leaf)) taken.rights[taken.handles++] = *rights;
+    if (payer != &space->group()) [[unlikely]] {
+      if (payer != nullptr) payer->uncharge(Resource::kernel_bytes, charge);
+      payer = &space->group();
+      charge = 0;
+    }
+    if (cpu.grace.is_over(cpu)) [[likely]] {
+      charge += KernelHeap::charge_of<sizeof(CapNode)>();
+      cpu.machine.heap.free_small_charged<sizeof(CapNode)>(cpu, leaf);
+    } else {
+      leaf->kind = NodeKind::unlinked;
+      cpu.nodes.retire(cpu, space->group(), *leaf);
+    }
+  }
+  if (payer != nullptr) payer->uncharge(Resource::kernel_bytes, charge);  // alive: see CapSpace::take_revoked()
+}
+
+}  // namespace
 
 bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
   KObject& object = *root.object;
   if (!object.finish_revoked_region(cpu)) return false;
-  while (leaves-- > 0) {
-    CapNode* leaf = &root;
+  while (leaves > 0) {
+    Taken taken;
+    CapNode* other = nullptr;
     NodeKind kind = NodeKind::unlinked;
-    CapNode* freed = nullptr;
-    bool cleared = false;
-    RefPtr<KObject> holder;  // keeps the space of a slot alive
     {
       LockGuard guard(cpu, object.tree_lock());
-      while (leaf->first_child != nullptr) leaf = leaf->first_child;
-      if (leaf == &root) return !object.has_revoked_regions();
-      kind = leaf->kind;
-      if (kind == NodeKind::slot) holder = RefPtr<KObject>(static_cast<CapSpace*>(leaf->holder)->owner());
-      freed = remove_locked(object, *leaf);
-      // Under the lock, so that another revocation that finds no leaf any more knows that all slots are cleared.
-      if (kind == NodeKind::slot) cleared = static_cast<CapSpace*>(leaf->holder)->clear_revoked(*leaf);
-      if (kind == NodeKind::region) object.add_revoked_region(*leaf);
+      take_slots(cpu, object, root, leaves < Taken::kMost ? leaves : Taken::kMost, taken);
+      leaves -= taken.count;
+      if (taken.count == 0) {
+        root.object->tree_lock().assert_held();
+        other = next_leaf(root);
+        if (other == nullptr) return !object.has_revoked_regions();  // in another CPU's hands
+        kind = other->kind;
+        taken.tombstones = remove_locked(object, *other);
+        if (kind == NodeKind::region) object.add_revoked_region(*other);
+        if (kind == NodeKind::binding) BindingBase::revoke(*other);  // now its owner's alone
+        if (kind == NodeKind::tombstone) {                           // a lease to which nothing was linked yet
+          other->next_sibling = taken.tombstones;
+          taken.tombstones = other;
+        }
+        --leaves;
+      }
     }
-    free_tombstones(cpu, freed);
-    if (kind == NodeKind::slot) {
-      auto* space = static_cast<CapSpace*>(leaf->holder);
-      if (cleared) space->retire_revoked(cpu, *leaf);
-      free_slot_node(cpu, space->group(), *leaf);
+    free_tombstones(cpu, taken.tombstones);
+    if (taken.handles > 0) object.drop_handles(cpu, {taken.rights, taken.handles});
+    if (taken.count > 0) {
+      object.drop_refs(taken.count);
     } else if (kind == NodeKind::region) {
       if (!object.finish_revoked_region(cpu)) return false;
-    } else {
+    } else if (kind == NodeKind::dma) {
       object.drop_ref();  // a DMA mapping keeps its pins until its domain is released
     }
   }

@@ -14,7 +14,7 @@ namespace keel {
 // null, under object.tree_lock(). On success child.kind == kind and the node holds a reference to the object.
 // Errors: revoked (an ancestor is dying, or the parent is unlinked), too_deep.
 Result<void> link_child(Cpu& cpu, KObject& object, CapNode* parent, CapNode& child, NodeKind kind);
-Result<void> link_child_locked(KObject& object, CapNode* parent, CapNode& child, NodeKind kind)
+inline Result<void> link_child_locked(KObject& object, CapNode* parent, CapNode& child, NodeKind kind)
     REQUIRES(object.tree_lock());
 
 // Makes `added` a sibling of `existing`, a node of the same kind under the same parent: half of a region that is split.
@@ -32,8 +32,8 @@ bool release_slot_node(Cpu& cpu, CapNode& node);
 
 // Takes away what was derived from `root`, at most `leaves` nodes; true when nothing is left. The caller holds `root`
 // (a live slot node) and calls again until true; between calls the kernel may be preempted.
-// begin_revoke marks, end_revoke ends; both are called once around the steps.
-Result<void> begin_revoke(Cpu& cpu, CapNode& root);
+// begin_revoke marks, and answers whether it was the first to; end_revoke ends.
+Result<bool> begin_revoke(Cpu& cpu, CapNode& root);
 bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves);
 void end_revoke(Cpu& cpu, CapNode& root);
 // Goes on with the revocation of which the node is the root, if there is one: whoever takes such a capability out of
@@ -46,5 +46,38 @@ struct Origin {
   u64 from_process = 0;
 };
 Origin origin_of(Cpu& cpu, CapNode& node);
+
+// --- In line: deriving is nearly as frequent as calling.
+
+inline void attach(CapNode& parent, CapNode& child) {
+  child.parent = &parent;
+  child.previous_sibling = nullptr;
+  child.next_sibling = parent.first_child;
+  if (parent.first_child != nullptr) parent.first_child->previous_sibling = &child;
+  parent.first_child = &child;
+}
+inline bool has_dying_ancestor(const CapNode* node) {
+  for (; node != nullptr; node = node->parent) {
+    if (node->dying) return true;
+  }
+  return false;
+}
+
+[[gnu::always_inline]] inline Result<void> link_child_locked(KObject& object, CapNode* parent, CapNode& child,
+                                                             NodeKind kind) {
+  child.depth = 0;
+  if (parent != nullptr) {
+    if (!parent->linked()) return Status::revoked;
+    if (object.revoking() > 0 && has_dying_ancestor(parent)) [[unlikely]]
+      return Status::revoked;
+    if (parent->depth + 1u > CapNode::kMaxDepth) return Status::too_deep;
+    child.depth = u8(parent->depth + 1);
+    attach(*parent, child);
+  }
+  child.object = &object;
+  child.kind = kind;
+  object.add_ref();
+  return {};
+}
 
 }  // namespace keel

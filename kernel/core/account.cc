@@ -5,10 +5,6 @@
 
 namespace keel {
 
-CpuBudget::~CpuBudget() {
-  if (notification_ != nullptr) notification_->drop_ref();
-}
-
 void CpuBudget::set(Cpu& cpu, u64 budget, u64 period, u64 slices) {
   const u64 now = cpu.now_tsc();
   LockGuard guard(cpu, lock_);
@@ -20,16 +16,9 @@ void CpuBudget::set(Cpu& cpu, u64 budget, u64 period, u64 slices) {
   version_.fetch_add(1, kRelaxed);
 }
 
-void CpuBudget::notify(Cpu& cpu, Notification* notification, u64 bits) {
-  if (notification != nullptr) notification->add_ref();
-  Notification* old = nullptr;
-  {
-    LockGuard guard(cpu, lock_);
-    old = notification_;
-    notification_ = notification;
-    bits_ = bits;
-  }
-  if (old != nullptr) old->drop_ref();
+void CpuBudget::notify(Cpu& cpu, Binding<Notification>& target) {
+  LockGuard guard(cpu, lock_);
+  told_.swap(target);
 }
 
 u64 CpuBudget::budget(Cpu& cpu) {
@@ -55,20 +44,17 @@ CpuBudget::Slice CpuBudget::take(Cpu& cpu, u64 now) {
 }
 
 void CpuBudget::report_overrun(Cpu& cpu) {
-  Notification* told = nullptr;
+  RefPtr<Notification> told;  // it may be replaced meanwhile
   u64 bits = 0;
   {
     LockGuard guard(cpu, lock_);
     if (overrun_) return;
     overrun_ = true;
     overruns_.fetch_add(1, kRelaxed);
-    told = notification_;
-    bits = bits_;
-    if (told != nullptr) told->add_ref();  // it may be replaced meanwhile
+    if (Notification* target = told_.get()) told = RefPtr<Notification>(*target);
+    bits = told_.data();
   }
-  if (told == nullptr) return;
-  told->signal(cpu, bits);
-  told->drop_ref();
+  if (told) told->signal(cpu, bits);
 }
 
 Account* Account::exhausted(Cpu& cpu, u64 now) {

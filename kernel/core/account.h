@@ -13,6 +13,7 @@
 #pragma once
 
 #include "base/ref_ptr.h"
+#include "kernel/cap/binding.h"
 #include "kernel/core/lock.h"
 #include "kernel/core/timer_queue.h"
 
@@ -35,12 +36,11 @@ class CpuBudget {
   CpuBudget() = default;
   CpuBudget(const CpuBudget&) = delete;
   CpuBudget& operator=(const CpuBudget&) = delete;
-  ~CpuBudget();
 
   // period 0: no limit. `slices`: a CPU takes that part of the budget at a time.
   void set(Cpu& cpu, u64 budget, u64 period, u64 slices);
-  // Whom to tell, once in a period, that there was not enough. May be null.
-  void notify(Cpu& cpu, Notification* notification, u64 bits);
+  // Whom to tell, once in a period, that there was not enough; may be nobody. Takes `target` and gives back the last.
+  void notify(Cpu& cpu, Binding<Notification>& target);
 
   bool limited() const { return period_.load(kRelaxed) != 0; }
   u64 budget(Cpu& cpu);
@@ -65,8 +65,7 @@ class CpuBudget {
   u64 start_ GUARDED_BY(lock_) = 0;  // of the period that left_ is about
   u64 left_ GUARDED_BY(lock_) = 0;
   bool overrun_ GUARDED_BY(lock_) = false;  // in this period
-  Notification* notification_ GUARDED_BY(lock_) = nullptr;
-  u64 bits_ GUARDED_BY(lock_) = 0;
+  Binding<Notification> told_ GUARDED_BY(lock_);
   Atomic<u64> period_{0};
   Atomic<u64> overruns_{0};
   Atomic<u32> version_{0};

@@ -23,11 +23,9 @@ void Cpu::note_space(const Thread& thread) { thread.space->cpus.add(index); }
 u64 Cpu::now_tsc() { return arch::read_clock(*this); }
 u64 Cpu::now_ns() { return machine.clock.ns_at(now_tsc()); }
 
-void Cpu::settle(u64 now) {
-  charge(now);
-  if (context == nullptr) return;
-  // With nobody to share with, the root group's virtual time may wait until somebody comes (Scheduler::link).
-  if (context->account->parent != nullptr || scheduler.is_shared()) scheduler.settle(*context->account);
+void Cpu::bring_accounts_up_to_date() {
+  charge(now_tsc());
+  if (context != nullptr) scheduler.settle(*context->account);
 }
 
 void Cpu::change_context(SchedulingContext* next, u64 now) {

@@ -5,6 +5,7 @@
 #include <arch/cpu.h>
 
 #include "base/types.h"
+#include "kernel/cap/audit.h"
 #include "kernel/cap/node.h"
 #include "kernel/core/cpu_set.h"
 #include "kernel/core/grace.h"
@@ -31,6 +32,7 @@ class Cpu {
   arch::CpuState arch;
 
   Thread* current = nullptr;             // runs in user mode, or made the entry; null when idle
+  TraceRing trace;                       // what it did last
   SchedulingContext* context = nullptr;  // pays for the current thread; null when idle
   Atomic<AddressSpace*> space{nullptr};  // whose page tables are loaded; published before they are
   Thread* loaded = nullptr;              // whose FS base and vector state are in the registers
@@ -54,7 +56,7 @@ class Cpu {
   TlbRequests tlb;
   Thief thief{*this};
   Magazines magazines;
-  TraceRing trace;
+  AuditRing audit;
 
 #ifdef KEEL_LOCK_CHECKER
   u32 held_count = 0;
@@ -81,8 +83,8 @@ class Cpu {
   //     quantum_end_ns, and timer_stale unless nobody contends.
   // Everything else goes through change_context.
   [[gnu::always_inline]] void charge(u64 now) {
-    const u64 time = now - context_since;
-    context_since = now;
+    const u64 time = now > context_since ? now - context_since : 0;  // `now` may have been read before the last charge
+    context_since += time;
     if (context == nullptr) {
       idle_tsc += time;
       return;
@@ -90,8 +92,15 @@ class Cpu {
     context->consumed += time;
     context->account->used += time;
   }
-  // Charges, and brings groups, virtual times and budgets up to date.
-  void settle(u64 now);
+  // Charges, and brings what groups have used and virtual times up to date. With nobody to share with, those of the
+  // root group wait until somebody comes (Scheduler::come_back).
+  void settle(u64 now) {
+    if (context == nullptr || (context->account->parent == nullptr && !scheduler.is_shared())) return;
+    charge(now);
+    scheduler.settle(*context->account);
+  }
+  // For who wants to read accounts: all time up to now is in them.
+  void bring_accounts_up_to_date();
   // Settles, then lets `next` pay; null: nobody runs.
   void change_context(SchedulingContext* next) { change_context(next, now_tsc()); }
   void change_context(SchedulingContext* next, u64 now);

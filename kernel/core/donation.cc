@@ -80,6 +80,11 @@ void move_contexts(Cpu& cpu, Thread* first, SchedulingContext& from, SchedulingC
     t->context = &to;
     if (queued) cpu.scheduler.enqueue_back(*t);
     if (cpu.current == t) cpu.change_context(t->context);
+    if (t->caller_hook.linked()) {
+      Port& port = *static_cast<Port*>(t->wait.object);
+      port.reorder(*t);
+      port.refresh_servers(cpu);
+    }
   }
 }
 
@@ -100,6 +105,8 @@ bool Thread::borrow_context(Cpu& on, u64 now) {
     willing->borrower = server;
     server->lender = willing;
     move_contexts(on, server, empty, *willing->context);
+    refresh_level(on, empty);
+    refresh_level(on, *willing->context);
     return true;
   }
   on.scheduler.remove(*this);
@@ -111,7 +118,10 @@ void Thread::stop_lending(Cpu& cpu) {
   if (server == nullptr) return;
   borrower = nullptr;
   server->lender = nullptr;
-  move_contexts(cpu, server, *context, server->caller != nullptr ? *server->caller->context : server->own_context);
+  SchedulingContext& back = server->caller != nullptr ? *server->caller->context : server->own_context;
+  move_contexts(cpu, server, *context, back);
+  refresh_level(cpu, *context);
+  refresh_level(cpu, back);
 }
 
 }  // namespace keel

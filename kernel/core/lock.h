@@ -39,14 +39,29 @@ class CAPABILITY("lock") SpinLock {
   SpinLock(const SpinLock&) = delete;
   SpinLock& operator=(const SpinLock&) = delete;
 
-  void acquire(Cpu& cpu) ACQUIRE();
-  void release(Cpu& cpu) RELEASE();
+  void acquire([[maybe_unused]] Cpu& cpu) ACQUIRE() {
+#ifdef KEEL_LOCK_CHECKER
+    check_acquire(cpu);
+#endif
+    if (taken_.exchange(1, kAcquire) != 0) [[unlikely]]
+      spin();  // pairs with the release below
+  }
+  void release([[maybe_unused]] Cpu& cpu) RELEASE() {
+#ifdef KEEL_LOCK_CHECKER
+    check_release(cpu);
+#endif
+    taken_.store(0, kRelease);  // pairs with the exchange above
+  }
   // Tells the analysis that the caller holds this lock under another name.
   void assert_held() const ASSERT_HELD() {}
   const char* name() const { return name_; }
   LockRank rank() const { return rank_; }
 
  private:
+  void spin();
+  void check_acquire(Cpu& cpu);
+  void check_release(Cpu& cpu);
+
   Atomic<u32> taken_{0};
   const char* name_;
   LockRank rank_;

@@ -10,7 +10,8 @@ Machine::Machine()
     : root_group_(*this, nullptr),
       interrupt_control_(root_group_),
       io_ports_(root_group_),
-      kernel_control_(root_group_) {
+      kernel_control_(root_group_),
+      sealer_(root_group_) {
   CapSpace::make_empty(empty_chunk_, 0);
 }
 
@@ -46,6 +47,12 @@ void Machine::remove_process(Cpu& cpu, Process& process) {
 Process* Machine::next_process(Cpu& cpu, u64 after) {
   LockGuard guard(cpu, lock_);
   return after == ~u64{0} ? nullptr : processes_.lower_bound(after + 1);
+}
+
+Process* Machine::find_process(Cpu& cpu, u64 id) {
+  if (id == 0) return nullptr;
+  Process* process = next_process(cpu, id - 1);
+  return process != nullptr && process->id() == id ? process : nullptr;
 }
 
 }  // namespace keel

@@ -6,6 +6,7 @@
 #include "abi/start_block.h"
 #include "abi/types.h"
 #include "base/intrusive_tree.h"
+#include "kernel/cap/seal.h"
 #include "kernel/core/boot_info.h"
 #include "kernel/core/clock.h"
 #include "kernel/core/cpu.h"
@@ -42,6 +43,7 @@ class Machine {
   InterruptControl& interrupt_control() { return interrupt_control_; }
   IoPorts& io_ports() { return io_ports_; }
   KernelControl& kernel_control() { return kernel_control_; }
+  Sealer& sealer() { return sealer_; }
   // Those in [0, known_cpus) are prepared, all before the first group is made, which has a queue on each. Those in
   // [0, cpu_count) run.
   Cpu* cpus[kMaxCpus] = {};
@@ -71,12 +73,15 @@ class Machine {
   void remove_process(Cpu& cpu, Process& process);
   // The process with the lowest number above `after`, or null; a borrow.
   Process* next_process(Cpu& cpu, u64 after);
+  // The process with that number, or null; a borrow likewise.
+  Process* find_process(Cpu& cpu, u64 id);
   u32 process_count() const { return process_count_.load(kRelaxed); }
   u32 thread_count() const { return thread_count_.load(kRelaxed); }
   void count_thread(i32 change) { thread_count_.fetch_add(u32(change), kRelaxed); }
 
-  u64 boot_tsc = 0;        // at the kernel's first instruction
-  u64 first_user_tsc = 0;  // when the first user thread was started
+  bool trace_calls = true;  // whether calls on the fast paths are recorded; before the processors are set up
+  u64 boot_tsc = 0;         // at the kernel's first instruction
+  u64 first_user_tsc = 0;   // when the first user thread was started
   TimePage* time_page = nullptr;
   PhysAddr time_page_address;
   std::span<const std::byte> symbols;  // BootSymbols of the boot image, for panics; as untrusted as it came
@@ -91,7 +96,8 @@ class Machine {
   InterruptControl interrupt_control_;
   IoPorts io_ports_;
   KernelControl kernel_control_;
-  CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
+  Sealer sealer_;
+  alignas(2 * sizeof(CapSlot)) CapSlot empty_chunk_[CapSpace::kSlotsPerChunk];
 
   SpinLock lock_{LockRank::process_list, "processes"};
   IntrusiveTree<Process, &Process::list_hook, Process::ById> processes_ GUARDED_BY(lock_);

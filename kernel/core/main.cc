@@ -46,6 +46,8 @@ void kernel_main(BootInfo& boot) {
   check("memory", machine.frames.initialise({layout.ram, layout.ram_count}, {layout.in_use, layout.in_use_count}));
   check("machine", machine.initialise(cpu));
   machine.random.seed(cpu, boot.entropy);
+  machine.sealer().initialise(cpu, machine.random);
+  machine.trace_calls = boot_option(boot.command_line(), "trace") != "off";
   check("processor", arch::initialise_boot_processor(cpu));
   check("interrupts", arch::initialise_interrupts(cpu, boot));
   machine.clock.publish(*machine.time_page);

@@ -133,6 +133,7 @@ Result<void> Machine::grant_manager(Cpu& cpu, Process& manager, const BootInfo& 
     StartCapability& entry = manager_.capabilities[manager_.capability_count++];
     for (u32 i = 0; i < kStartNameBytes && name[i] != 0; ++i) entry.name[i] = name[i];
     entry.index = TRY(manager.caps.insert_root(cpu, object, all_rights(object.kind()), scope)).value;
+    audit(cpu, AuditEvent::grant, 0, manager.id(), object, all_rights(object.kind()));
     return {};
   };
   ResourceGroup& group = root_group_;
@@ -145,6 +146,7 @@ Result<void> Machine::grant_manager(Cpu& cpu, Process& manager, const BootInfo& 
   TRY(grant("self.process", manager));
   TRY(grant("self.group", root_group_));
   TRY(grant("control", kernel_control_));
+  TRY(grant("sealer", sealer_));
   TRY(grant("initrd", *archive));
   TRY(grant("physical", *physical));
   TRY(grant("irq", interrupt_control_));

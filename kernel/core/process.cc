@@ -11,6 +11,11 @@
 #include "kernel/object/notification.h"
 
 namespace keel {
+namespace {
+
+constexpr u32 kThreadsPerStep = 2;  // law 3 and docs/invariants.md, "bounded work"
+
+}  // namespace
 
 Process::Process(ResourceGroup& group, const ProcessName& name) : KObject(ObjectKind::process, group), name_(name) {}
 
@@ -71,7 +76,7 @@ void Process::kill(Cpu& cpu, u64 status) {
 
 // The teardown goes where the threads are: each dies on its own CPU.
 bool Process::exit_step(Cpu& cpu) {
-  for (u32 i = 0; i < 8; ++i) {
+  for (u32 i = 0; i < kThreadsPerStep; ++i) {
     Thread* thread = first_thread(cpu);
     if (thread == nullptr) break;
     if (thread->home() != &cpu) {
@@ -111,15 +116,13 @@ bool Process::is_loaded_elsewhere(Cpu& cpu, Cpu** where) const {
 }
 
 void Process::finish_exit(Cpu& cpu) {
-  Handler handler;
-  RefPtr<Notification> watcher;
-  u64 bits = 0;
+  Binding<Port> handler;
+  Binding<Notification> watcher;
   {
     LockGuard guard(cpu, lock_);
     state_.store(ProcessState::dead, kRelease);  // pairs with state()
-    std::swap(handler, handler_);
-    std::swap(watcher, watcher_);
-    bits = watcher_bits_;
+    handler.swap(handler_);
+    watcher.swap(watcher_);
   }
   WaitQueue claimed;
   {
@@ -127,7 +130,9 @@ void Process::finish_exit(Cpu& cpu) {
     (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
   }
   SharedQueue::wake(cpu, claimed, Status::ok, exit_status_);
-  if (watcher) watcher->signal(cpu, bits);
+  watcher.signal(cpu);
+  watcher.release(cpu);
+  handler.release(cpu);
 }
 
 void Process::unpublish(Cpu& cpu) { cpu.machine.remove_process(cpu, *this); }
@@ -151,17 +156,18 @@ bool Process::wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline 
   return true;
 }
 
-void Process::watch(Cpu& cpu, Notification* notification, u64 bits) {
-  RefPtr<Notification> old(*notification);
+Result<void> Process::watch(Cpu& cpu, const BindRequest<Notification>& target) {
+  Binding<Notification> watcher;
+  TRY(watcher.bind(cpu, target));
+  bool dead = false;
   {
     LockGuard guard(cpu, lock_);
-    if (state() != ProcessState::dead) {
-      std::swap(watcher_, old);  // the old one is dropped without the lock
-      watcher_bits_ = bits;
-      return;
-    }
+    dead = state() == ProcessState::dead;
+    if (!dead) watcher_.swap(watcher);
   }
-  notification->signal(cpu, bits);
+  if (dead) watcher.signal(cpu);
+  watcher.release(cpu);  // this one, which comes too late, or the one before
+  return {};
 }
 
 // Nobody can see the process any more; it runs on while it has threads.
@@ -185,15 +191,38 @@ void Process::wake_revoked(Cpu& cpu) {
 
 Process::Handler Process::handler(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
-  return handler_;
+  Port* port = handler_.get();
+  return {port == nullptr ? nullptr : RefPtr<Port>(*port), handler_.data()};
 }
 
-void Process::set_handler(Cpu& cpu, RefPtr<Port> port, u64 badge) {
-  Handler handler{std::move(port), badge};
+Result<void> Process::set_handler(Cpu& cpu, const BindRequest<Port>& target) {
+  Binding<Port> handler;
+  TRY(handler.bind(cpu, target));
+  bool dead = false;
   {
     LockGuard guard(cpu, lock_);
-    std::swap(handler, handler_);
-  }  // the old one is dropped without the lock
+    dead = state() == ProcessState::dead;
+    if (!dead) handler_.swap(handler);
+  }
+  handler.release(cpu);
+  return dead ? Status::bad_state : Result<void>();
+}
+
+void Process::clear_handler(Cpu& cpu) {
+  Binding<Port> handler;
+  {
+    LockGuard guard(cpu, lock_);
+    handler_.swap(handler);
+  }
+  handler.release(cpu);
+}
+
+Result<void> Process::set_labels(Cpu& cpu, u32 uid, u32 gid) {
+  LockGuard guard(cpu, lock_);
+  if (state() != ProcessState::fresh) return Status::bad_state;
+  uid_ = uid;
+  gid_ = gid;
+  return {};
 }
 
 }  // namespace keel

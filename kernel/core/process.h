@@ -13,6 +13,7 @@
 #pragma once
 
 #include "base/intrusive_tree.h"
+#include "kernel/cap/binding.h"
 #include "kernel/cap/space.h"
 #include "kernel/core/shared_queue.h"
 
@@ -62,7 +63,8 @@ class Process final : public KObject {
 
   // Queues the thread until the process is dead. False: it is.
   bool wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline);
-  void watch(Cpu& cpu, Notification* notification, u64 bits);
+  // Signals when the process is dead, at once if it is. Errors: no_memory, quota_exceeded, revoked, too_deep.
+  Result<void> watch(Cpu& cpu, const BindRequest<Notification>& target);
   void wake_revoked(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
 
@@ -72,7 +74,15 @@ class Process final : public KObject {
     u64 badge = 0;
   };
   Handler handler(Cpu& cpu);
-  void set_handler(Cpu& cpu, RefPtr<Port> port, u64 badge);
+  // Errors: bad_state (it is dead), no_memory, quota_exceeded, revoked, too_deep.
+  Result<void> set_handler(Cpu& cpu, const BindRequest<Port>& target);
+  void clear_handler(Cpu& cpu);
+
+  static constexpr u32 kNoLabel = ~u32{0};
+  // Labels: for services to ask, nothing to the kernel. Errors: bad_state (it has had a thread).
+  Result<void> set_labels(Cpu& cpu, u32 uid, u32 gid);
+  u32 uid() const { return uid_; }
+  u32 gid() const { return gid_; }
 
   u64 faults() const { return faults_.load(kRelaxed); }
   void count_fault() { faults_.fetch_add(1, kRelaxed); }
@@ -121,9 +131,10 @@ class Process final : public KObject {
   u64 exit_status_ = 0;
   RefPtr<AddressSpace> space_;
   Atomic<u64> faults_{0};
-  Handler handler_ GUARDED_BY(lock_);
-  RefPtr<Notification> watcher_ GUARDED_BY(lock_);
-  u64 watcher_bits_ GUARDED_BY(lock_) = 0;
+  Binding<Port> handler_ GUARDED_BY(lock_);
+  Binding<Notification> watcher_ GUARDED_BY(lock_);
+  u32 uid_ = kNoLabel;  // as long as it is fresh guarded by lock_, constant afterwards
+  u32 gid_ = kNoLabel;
   ProcessName name_;
   Teardown teardown_{*this};
 };

@@ -2,6 +2,7 @@
 
 #include "kernel/core/machine.h"
 #include "kernel/mm/heap.h"
+#include "kernel/object/notification.h"
 
 namespace keel {
 
@@ -23,6 +24,9 @@ Result<RefPtr<Reservation>> Reservation::create(Cpu& cpu, ResourceGroup& group) 
 void Reservation::destroy(Cpu& cpu) {
   cpu_.reserved_ppm -= reserved_ppm_;
   account_.leave_timers(cpu);
+  Binding<Notification> told;
+  budget_.notify(cpu, told);
+  told.release(cpu);
   destroy_object(cpu, group(), this);
 }
 

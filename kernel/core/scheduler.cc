@@ -29,21 +29,23 @@ void push_front(ReadyList& list, Thread& thread) {
 // The queues are linked through the threads themselves; a thread remembers where it was queued, because its context's
 // level may change meanwhile.
 
-void Scheduler::link(Thread& thread) {
+inline ReadyList& Scheduler::link(Thread& thread) {
   ReadyLink& link = thread.ready_link;
   const u32 level = link.level = thread.context->level;
   if (!is_normal(level)) {
     ready_ |= u64{1} << level;
     link.queue = nullptr;
-    link.list = &lists_[level];
-    return;
+    return lists_[level];
   }
   FairQueue& queue = *thread.context->account->queue;
   link.queue = &queue;
-  link.list = &queue.lists_[level - kNormalLevel];
   queue.ready_ |= u32{1} << (level - kNormalLevel);
-  if (queue.own_.queued) return;
-  // The group comes back: its share starts where the others are, the running one included.
+  if (!queue.own_.queued) come_back(queue);
+  return queue.lists_[level - kNormalLevel];
+}
+
+// The group has a normal thread again: its share starts where the others are, the running one included.
+void Scheduler::come_back(FairQueue& queue) {
   if (cpu_.context != nullptr && cpu_.context->account->queue != &queue) {
     cpu_.charge(cpu_.now_tsc());
     settle(*cpu_.context->account);
@@ -61,14 +63,12 @@ void Scheduler::link(Thread& thread) {
 }
 
 void Scheduler::enqueue_back(Thread& thread) {
-  link(thread);
-  push_back(*thread.ready_link.list, thread);
+  push_back(link(thread), thread);
   count(1);
 }
 
 void Scheduler::enqueue_front(Thread& thread) {
-  link(thread);
-  push_front(*thread.ready_link.list, thread);
+  push_front(link(thread), thread);
   count(1);
 }
 
@@ -97,8 +97,11 @@ void Scheduler::remove(Thread& thread) {
     return;
   }
   link.queue->ready_ &= ~(u32{1} << (link.level - kNormalLevel));
-  if (link.queue->ready_ != 0) return;
-  for (Share* share = &link.queue->own_;;) {
+  if (link.queue->ready_ == 0) go_away(*link.queue);
+}
+
+void Scheduler::go_away(FairQueue& queue) {
+  for (Share* share = &queue.own_;;) {
     FairQueue& among = *share->among;
     among.shares_.erase(*share);
     if (!among.shares_.empty()) return;

@@ -206,7 +206,9 @@ class Scheduler {
 
  private:
   friend class FastScheduling;  // fast_scheduling.h
-  void link(Thread& thread);
+  ReadyList& link(Thread& thread);
+  void come_back(FairQueue& queue);
+  void go_away(FairQueue& queue);
   static bool is_normal(u32 level) { return level - kNormalLevel < FairQueue::kNormalLevels; }
   // All normal levels are one to the other classes.
   static u32 rank_of(u32 level) { return is_normal(level) ? kNormalLevel : level; }

@@ -366,7 +366,7 @@ void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
   if (reservation) reservation->leave(*this);
   if (to != nullptr) to->join(*this);
   // Others may run on it: whoever pays from now on is another.
-  if (on.context == &own_context) on.settle(on.now_tsc());
+  if (on.context == &own_context) on.bring_accounts_up_to_date();
   own_context.account = to != nullptr ? &to->account() : &process->group().queue(*run_on).account;
   if (queued) on.scheduler.enqueue_back(*this);
   if (on.context == &own_context) on.change_context(&own_context);

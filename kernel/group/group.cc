@@ -38,28 +38,10 @@ Result<RefPtr<ResourceGroup>> ResourceGroup::create(Cpu& cpu, ResourceGroup& par
   return RefPtr<ResourceGroup>::adopt(*made);
 }
 
-Result<void> ResourceGroup::charge(Resource resource, u64 amount) {
-  for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
-    Counter& c = g->counters_[usize(resource)];
-    const u64 limit = c.limit.load(kRelaxed);
-    u64 usage = c.usage.load(kRelaxed);
-    do {
-      u64 sum = 0;
-      if (!checked_add(usage, amount, &sum) || sum > limit) {
-        for (ResourceGroup* undo = this; undo != g; undo = undo->parent_.get()) {
-          undo->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed);
-        }
-        return Status::quota_exceeded;
-      }
-    } while (!c.usage.compare_exchange(&usage, usage + amount, kRelaxed));
-    const u64 threshold = g->pressure_pages_.load(kRelaxed);
-    if (resource == Resource::frames && usage <= threshold && usage + amount > threshold &&
-        !g->pressure_.queued.exchange(true, kRelaxed)) {
-      g->add_ref();  // the work's
-      machine_.orphans.add(g->pressure_);
-    }
-  }
-  return Status::ok;
+void ResourceGroup::note_pressure() {
+  if (pressure_.queued.exchange(true, kRelaxed)) return;
+  add_ref();  // the work's
+  machine_.orphans.add(pressure_);
 }
 
 bool ResourceGroup::Pressure::step(Cpu& cpu) {
@@ -68,31 +50,33 @@ bool ResourceGroup::Pressure::step(Cpu& cpu) {
   queued.store(false, kRelaxed);
   {
     LockGuard guard(cpu, group_.lock_);
-    told = group_.told_;
-    bits = group_.told_bits_;
+    if (Notification* target = group_.told_.get()) told = RefPtr<Notification>(*target);
+    bits = group_.told_.data();
   }
   if (told) told->signal(cpu, bits);
   group_.drop_ref();
   return true;
 }
 
-void ResourceGroup::uncharge(Resource resource, u64 amount) {
-  for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
-    if (g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed) < amount) __builtin_trap();
+Status ResourceGroup::take_back(Resource resource, u64 amount, ResourceGroup* last) {
+  for (ResourceGroup* g = this;; g = g->parent_.get()) {
+    g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed);
+    if (g == last) return Status::quota_exceeded;
   }
 }
 
-void ResourceGroup::notify_pressure(Cpu& cpu, Notification* notification, u64 bits, u64 pages) {
-  RefPtr<Notification> told = notification == nullptr ? nullptr : RefPtr<Notification>(*notification);
+void ResourceGroup::notify_pressure(Cpu& cpu, Binding<Notification>& target, u64 pages) {
   LockGuard guard(cpu, lock_);
-  std::swap(told, told_);
-  told_bits_ = bits;
-  pressure_pages_.store(notification == nullptr ? kNoLimit : pages, kRelaxed);
+  told_.swap(target);
+  pressure_pages_.store(told_.get() == nullptr ? kNoLimit : pages, kRelaxed);
 }
 
-void ResourceGroup::on_zero_handles(Cpu& cpu) {
-  notify_pressure(cpu, nullptr, 0, 0);
-  budget_.notify(cpu, nullptr, 0);
+void ResourceGroup::tell_nobody(Cpu& cpu) {
+  Binding<Notification> told;
+  notify_pressure(cpu, told, 0);
+  told.release(cpu);
+  budget_.notify(cpu, told);
+  told.release(cpu);
 }
 
 FairQueue& ResourceGroup::queue(const Cpu& cpu) const {
@@ -145,6 +129,7 @@ bool ResourceGroup::release_step(Cpu& cpu) {
 }
 
 void ResourceGroup::destroy(Cpu& cpu) {
+  tell_nobody(cpu);                            // a call may have come after the last capability went
   const RefPtr<ResourceGroup> payer(group());  // outlives this object, which holds the other reference
   FairQueue* queues = queues_;
   const u32 count = queue_count_;

@@ -1,9 +1,10 @@
 // ResourceGroup: who pays. A tree of limits on memory, kernel objects and CPU time; every allocation names the group it
 // is charged to, and a charge counts against all its ancestors. Its share of each CPU is a FairQueue (scheduler.h).
 //
-// Invariants   I1 no charge takes usage(r) above limit(r), in the group or in any of its ancestors; only a limit that
-// is
-//                 lowered below the usage leaves it there, until enough was given back.
+// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. A
+// limit
+//                 that is lowered below the usage leaves it there, until enough was given back; a charge that fails
+//                 does so for the moment until it has taken itself back.
 // Locks        none for charging: counters are atomics, and a charge that fails half way up is taken back. lock_ (rank
 //              object) guards whom to tell of pressure. A FairQueue belongs to its CPU.
 // Lifetime     a child holds a reference to its parent, whatever is charged holds one to the group. The notifications
@@ -45,14 +46,32 @@ class ResourceGroup final : public KObject {
   static Result<RefPtr<ResourceGroup>> create(Cpu& cpu, ResourceGroup& parent, const GroupName& name = {});
 
   // Errors: quota_exceeded (nothing is charged then).
-  Result<void> charge(Resource resource, u64 amount);
-  void uncharge(Resource resource, u64 amount);
+  Result<void> charge(Resource resource, u64 amount) {
+    for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
+      Counter& c = g->counters_[usize(resource)];
+      const u64 sum = c.usage.fetch_add(amount, kRelaxed) + amount;
+      if (sum < amount || sum > c.limit.load(kRelaxed)) [[unlikely]]
+        return take_back(resource, amount, g);
+      if (resource == Resource::frames) {
+        const u64 threshold = g->pressure_pages_.load(kRelaxed);
+        if (sum > threshold && sum - amount <= threshold) [[unlikely]]
+          g->note_pressure();
+      }
+    }
+    return {};
+  }
+  void uncharge(Resource resource, u64 amount) {
+    for (ResourceGroup* g = this; g != nullptr; g = g->parent_.get()) {
+      if (g->counters_[usize(resource)].usage.fetch_sub(amount, kRelaxed) < amount) __builtin_trap();
+    }
+  }
   u64 usage(Resource resource) const { return counters_[usize(resource)].usage.load(kRelaxed); }
   u64 limit(Resource resource) const { return counters_[usize(resource)].limit.load(kRelaxed); }
   // Lowering a limit below the usage is allowed: it stops further charges.
   void set_limit(Resource resource, u64 limit) { counters_[usize(resource)].limit.store(limit, kRelaxed); }
-  // From now on the notification, which may be null, gets the bits whenever the usage of frames rises above `pages`.
-  void notify_pressure(Cpu& cpu, Notification* notification, u64 bits, u64 pages);
+  // Whom to tell whenever the usage of frames rises above `pages`; may be nobody. Takes `target` and gives back the
+  // last.
+  void notify_pressure(Cpu& cpu, Binding<Notification>& target, u64 pages);
 
   // What it has on that CPU.
   FairQueue& queue(const Cpu& cpu) const;
@@ -67,13 +86,14 @@ class ResourceGroup final : public KObject {
   const GroupName& name() const { return name_; }
   Machine& machine() const { return machine_; }
   ResourceGroup* parent() const { return parent_.get(); }
-  void on_zero_handles(Cpu& cpu) override;
+  void on_zero_handles(Cpu& cpu) override { tell_nobody(cpu); }
   bool contains(const ResourceGroup& other) const;
   // The first process with a number above `after` of this group or one below it; null when there is none among the next
   // `most` processes of the machine. `after` becomes the number of the last one looked at, all ones at the end.
   Process* next_process(Cpu& cpu, u64& after, u32 most);
 
  private:
+  void tell_nobody(Cpu& cpu);
   template <class T, class... A>
   friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
   template <class T>
@@ -94,6 +114,10 @@ class ResourceGroup final : public KObject {
   Cpu* release_place(Cpu& cpu) override;
   bool release_step(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
+  // A charge has gone over the threshold: somebody will be told.
+  void note_pressure();
+  // A charge has gone over the limit of `last`: undoes it up to there.
+  Status take_back(Resource resource, u64 amount, ResourceGroup* last);
 
   struct Counter {
     Atomic<u64> usage{0};
@@ -112,8 +136,7 @@ class ResourceGroup final : public KObject {
   Atomic<u64> pressure_pages_{kNoLimit};
   Pressure pressure_{*this};
   SpinLock lock_{LockRank::object, "group"};
-  RefPtr<Notification> told_ GUARDED_BY(lock_);
-  u64 told_bits_ GUARDED_BY(lock_) = 0;
+  Binding<Notification> told_ GUARDED_BY(lock_);
 };
 
 }  // namespace keel

@@ -10,6 +10,13 @@ namespace {
   arch::copy_words(&to.message_page->words[kRegisterWords], &from.message_page->words[kRegisterWords], words);
 }
 
+// A message of words alone, in registers or, carried, in the message page.
+template <bool Carried>
+[[gnu::always_inline]] inline bool fits(u64 status) {
+  return status >> Descriptor::kWordsShift <= (Carried ? kMaxMessageWords : kRegisterWords);
+}
+bool has_more_than_words(u64 status) { return status >> Descriptor::kCapsShift != 0; }
+
 }  // namespace
 
 // The functions are split where the checks end, so that each half finds enough registers free: the message occupies all
@@ -18,12 +25,7 @@ namespace {
 // thread = the server, target = the badge. Nothing can fail any more.
 KEEL_FAST [[gnu::noinline]] static void commit_call(KEEL_FAST_PARAMETERS) {
   Thread* client = cpu->current;
-  client->phase = {ThreadStatus::waiting, WaitKind::reply};
-  thread->phase = {ThreadStatus::running};
-  client->callee = thread;
-  thread->caller = client;
-  thread->context = client->context;
-  cpu->current = thread;
+  hand_over(*cpu, *client, *thread);
   arch::fast_switch(*cpu, *client, *thread, status);
   status &= Descriptor::kWordsMask << Descriptor::kWordsShift;
   [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
@@ -37,12 +39,11 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
   if (!is_live(*slot, target)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_bad_capability(KEEL_FAST_ARGUMENTS);
   }
-  if (status >> Descriptor::kWordsShift > (Carried ? kMaxMessageWords : kRegisterWords)) [[unlikely]] {
-    if constexpr (Carried) {
-      [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
-    } else {
-      [[clang::musttail]] return call_path<true>(KEEL_FAST_ARGUMENTS);
+  if (!fits<Carried>(status)) [[unlikely]] {
+    if (Carried || has_more_than_words(status)) [[unlikely]] {
+      [[clang::musttail]] return fast_call_with_capability(KEEL_FAST_ARGUMENTS);
     }
+    [[clang::musttail]] return call_path<true>(KEEL_FAST_ARGUMENTS);
   }
   if (!slot->has(FastUse::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
@@ -66,12 +67,7 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
 // thread = the client; the port has the server back. Nothing can fail any more.
 KEEL_FAST [[gnu::noinline]] static void commit_reply_receive(KEEL_FAST_PARAMETERS) {
   Thread* server = cpu->current;
-  server->phase = {ThreadStatus::waiting, WaitKind::receive};
-  server->context = &server->own_context;
-  server->caller = nullptr;
-  thread->callee = nullptr;
-  thread->phase = {ThreadStatus::running};
-  cpu->current = thread;
+  hand_back(*cpu, *server, *thread);
   target = 0;
   arch::fast_switch(*cpu, *server, *thread, status);
   status &= Descriptor::kWordsMask << Descriptor::kWordsShift;
@@ -80,12 +76,11 @@ KEEL_FAST [[gnu::noinline]] static void commit_reply_receive(KEEL_FAST_PARAMETER
 
 template <bool Carried>
 KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
-  if (status >> Descriptor::kWordsShift > (Carried ? kMaxMessageWords : kRegisterWords)) [[unlikely]] {
-    if constexpr (Carried) {
-      [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
-    } else {
-      [[clang::musttail]] return reply_receive_path<true>(KEEL_FAST_ARGUMENTS);
+  if (!fits<Carried>(status)) [[unlikely]] {
+    if (Carried || has_more_than_words(status)) [[unlikely]] {
+      [[clang::musttail]] return fast_reply_with_capability(KEEL_FAST_ARGUMENTS);
     }
+    [[clang::musttail]] return reply_receive_path<true>(KEEL_FAST_ARGUMENTS);
   }
   Thread* server = arch::in_register(cpu->current);
   thread = arch::in_register(server->caller);

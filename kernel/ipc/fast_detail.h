@@ -25,6 +25,30 @@ namespace keel {
 }
 [[gnu::always_inline]] inline bool is_live(const CapSlot& slot, u64 index) { return arch::is_equal(slot.name, index); }
 
+// The current thread waits for the server's reply; the server runs, on its context.
+[[gnu::always_inline]] inline void hand_over(Cpu& cpu, Thread& client, Thread& server) {
+  client.phase = {ThreadStatus::waiting, WaitKind::reply};
+  server.phase = {ThreadStatus::running};
+  client.callee = &server;
+  server.caller = &client;
+  server.context = client.context;
+  cpu.current = &server;
+}
+
+// The current thread waits for its next call, in a port that knows it already; its client runs.
+[[gnu::always_inline]] inline void hand_back(Cpu& cpu, Thread& server, Thread& client) {
+  server.phase = {ThreadStatus::waiting, WaitKind::receive};
+  server.context = &server.own_context;
+  server.caller = nullptr;
+  client.callee = nullptr;
+  client.phase = {ThreadStatus::running};
+  cpu.current = &client;
+}
+
+// Further instances of the paths of call and reply, for messages with a capability (fast_capabilities.cc).
+KEEL_FAST void fast_call_with_capability(KEEL_FAST_PARAMETERS);
+KEEL_FAST void fast_reply_with_capability(KEEL_FAST_PARAMETERS);
+
 // Before the exit that loads the words from memory.
 #define KEEL_FAST_FORGET ::keel::arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, target, status)
 

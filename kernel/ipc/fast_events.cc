@@ -3,6 +3,7 @@
 // Common to all: what is checked comes first and leaves to the slow path; then the words of the caller are dead, for
 // the call ends with none of its own, and every register is free.
 #include "kernel/core/fast_scheduling.h"
+#include "kernel/core/process.h"
 #include "kernel/ipc/fast_detail.h"
 #include "kernel/object/interrupt.h"
 #include "kernel/object/notification.h"
@@ -164,20 +165,25 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
   [[clang::musttail]] return run_next(KEEL_FAST_ARGUMENTS);
 }
 
-// The current thread's registers are in its state, its vector state is not. target = the vector.
-KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
+template <bool Traced>
+KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
   Interrupt* interrupt = cpu->machine.interrupts.at(u32(target));
-  if (interrupt == nullptr || interrupt->plain_target() == nullptr) [[unlikely]] {
+  if (interrupt == nullptr || !interrupt->is_plain()) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }
   Thread* from = cpu->current;
-  thread = interrupt->plain_target()->home() == cpu ? interrupt->plain_target()->first_waiter() : nullptr;
+  Notification* const told = interrupt->target().get();  // null: revoked
+  thread = told != nullptr && told->home() == cpu ? told->first_waiter() : nullptr;
   if (thread == nullptr || from->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
       thread->context->level <= cpu->context->level || thread->context->account != cpu->context->account ||
       !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
+  }
+  if constexpr (Traced) {
+    cpu->trace.add(
+        {arch::fast_clock(*cpu), TraceEvent::interrupt, u8(target), 0, u32(from->id()), 0, from->process->id()});
   }
   arch::acknowledge_interrupt();
   w0 = interrupt->count_plain();
@@ -189,6 +195,13 @@ KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
   w1 = w2 = w3 = w4 = w5 = w6 = w7 = target = 0;
   status = u64(Status::ok);
   [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
+}
+
+KEEL_FAST void fast_interrupt(KEEL_FAST_PARAMETERS) {
+  [[clang::musttail]] return interrupt_path<false>(KEEL_FAST_ARGUMENTS);
+}
+KEEL_FAST void traced_interrupt(KEEL_FAST_PARAMETERS) {
+  [[clang::musttail]] return interrupt_path<true>(KEEL_FAST_ARGUMENTS);
 }
 
 }  // namespace keel

@@ -237,7 +237,7 @@ TEST_P(EventTest, ABoundPortHearsOfTheSignal) {
   high.cancel(k.cpu());
   auto port = MUST(Port::create(k.cpu(), k.root(), 0));
   CapIndex at_port = k.give(b, *port);
-  MUST(port->bind(k.cpu(), &n()));
+  MUST(port->bind(k.cpu(), {n(), nullptr, k.root()}));
   high.suspend(k.cpu());
   EXPECT_TRUE(k.call(b, Call::receive, at_port).waits);
   run(a);
@@ -298,7 +298,7 @@ class InterruptTest : public EventTest {
  protected:
   RefPtr<Interrupt> make(Trigger trigger) {
     auto made = MUST(Interrupt::create_line(k.cpu(), k.root(), 3, trigger, Polarity::active_high));
-    made->bind(k.cpu(), n(), 6);
+    MUST(made->bind(k.cpu(), {n(), nullptr, k.root(), 6}));
     return made;
   }
   ~InterruptTest() override {
@@ -326,6 +326,21 @@ TEST_P(InterruptTest, AnInterruptRunsItsDriverAndThenWhomItInterrupted) {
   EXPECT_TRUE(wait(high).waits);
   EXPECT_EQ(k.cpu().current, &a);
   EXPECT_EQ(k.cpu().loaded, &a);
+}
+
+TEST_P(InterruptTest, AnInterruptIsRecorded) {
+  k.traced = true;
+  interrupt = make(Trigger::edge);
+  EXPECT_TRUE(wait(high).waits);
+  run(a);
+  k.cpu().arch.clock += 123;
+  k.interrupt(interrupt->vector());
+  const TraceRecord& r = k.cpu().trace.at(slow_entries);
+  EXPECT_EQ(r.event, TraceEvent::interrupt);
+  EXPECT_EQ(r.code, interrupt->vector());
+  EXPECT_EQ(r.thread, a.id());
+  EXPECT_EQ(r.process, a.process->id());
+  EXPECT_EQ(r.tsc, k.cpu().arch.clock);
 }
 
 TEST_P(InterruptTest, AnInterruptForAnEqualLetsTheRunningThreadGoOn) {

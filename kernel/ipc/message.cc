@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernel/cap/audit.h"
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 
@@ -43,6 +44,8 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
   u32 count = d.capabilities();
   CapIndex source[kMaxMessageCaps];
   CapIndex added[kMaxMessageCaps];
+  KObject* object[kMaxMessageCaps];
+  Rights given[kMaxMessageCaps];
   Status failed = Status::ok;
   // Check everything that can be checked before anything changes.
   for (u32 i = 0; i < count; ++i) {
@@ -61,8 +64,9 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
     Result<CapSlot*> slot = from.find(source[done]);
     Result<CapIndex> index = Status::bad_capability;
     if (slot.has_value()) {
-      index = move ? to.move_from(cpu, from, **slot)
-                   : to.insert_child(cpu, **slot, CapSlot::rights((*slot)->load()), (*slot)->scope);
+      object[done] = (*slot)->object;
+      given[done] = CapSlot::rights((*slot)->load());
+      index = move ? to.move_from(cpu, from, **slot) : to.insert_child(cpu, **slot, given[done], (*slot)->scope);
     }
     if (!index.has_value()) {
       failed = index.status();
@@ -71,7 +75,10 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
     added[done] = *index;
   }
   if (done == count) {
-    for (u32 i = 0; i < count; ++i) receiver.message_page->capabilities[i] = added[i].value;
+    for (u32 i = 0; i < count; ++i) {
+      receiver.message_page->capabilities[i] = added[i].value;
+      audit_transfer(cpu, *sender.process, *receiver.process, *object[i], given[i]);
+    }
     return {};
   }
   // Undo. Moving back needs no memory: the slots and charges that were just given up are there.

@@ -33,7 +33,7 @@ Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_mess
 }
 
 void Port::destroy(Cpu& cpu) {
-  (void)bind(cpu, nullptr);
+  unbind(cpu);
   while (Thread* server = servers_.front()) dismiss(*server);
   if (queue_ != nullptr) heap_of(cpu).free(cpu, group(), queue_, capacity_ * sizeof(Queued));
   group().uncharge(Resource::queue_bytes, capacity_ * sizeof(Queued));
@@ -153,8 +153,10 @@ void Port::enlist(Thread& server, CapIndex through) {
 void Port::dismiss(Thread& server) {
   servers_.remove(server);
   server.serves = nullptr;
-  server.wait.object = this;  // if it waits here, it goes on doing so
-  server.wait.capability = server.receive_capability;
+  if (server.waits_for(WaitKind::receive)) {  // it goes on waiting here
+    server.wait.object = this;
+    server.wait.capability = server.receive_capability;
+  }
   server.receive_capability = kNoCapability;
 }
 
@@ -191,8 +193,8 @@ Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline 
 }
 
 Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
-  if (bound_ != nullptr) {
-    if (u64 bits = bound_->take()) {
+  if (Notification* notification = bound(cpu)) {
+    if (u64 bits = notification->take()) {
       deliver_words(server, &bits, 1, 0, MessageKind::signal);
       return {};
     }
@@ -252,12 +254,14 @@ void Port::change_home(Cpu& to) {
     next = servers_.next(*t);
     if (t != receiver_) dismiss(*t);
   }
-  if (bound_ != nullptr) bound_->set_home(to);
+  if (Notification* notification = bound(*home())) notification->set_home(to);
   set_home(to);
 }
 
 bool Port::follow_receiver(Cpu& to) {
-  if (!is_quiet() || receiver_ != nullptr || !servers_.empty() || (bound_ != nullptr && !bound_->is_quiet()))
+  const Notification* notification = bound(*home());
+  if (!is_quiet() || receiver_ != nullptr || !servers_.empty() ||
+      (notification != nullptr && !notification->is_quiet()))
     return false;
   change_home(to);
   return true;
@@ -266,8 +270,9 @@ bool Port::follow_receiver(Cpu& to) {
 bool Port::follow_caller(Cpu& cpu, Thread& client) {
   Cpu& to = *client.run_on;
   Thread* server = receiver_;
+  const Notification* notification = bound(cpu);
   if (server == nullptr || !is_quiet() || servers_.front() != server || servers_.back() != server ||
-      (bound_ != nullptr && bound_->has_waiters()))
+      (notification != nullptr && notification->has_waiters()))
     return false;
   if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to) || server->reservation) return false;
   server->change_home(cpu, to);
@@ -313,28 +318,40 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   return {};
 }
 
-Result<void> Port::bind(Cpu& cpu, Notification* notification) {
-  if (notification != nullptr && notification->port() != nullptr && notification->port() != this) return Status::busy;
-  if (bound_ == notification) return {};
-  if (notification != nullptr && notification->home() != home()) {
-    if (!follow_receiver(*notification->home())) return Status::busy;
+Result<void> Port::bind(Cpu& cpu, const BindRequest<Notification>& target) {
+  Notification& notification = target.target;
+  if (notification.home() != home()) {
+    if (!follow_receiver(*notification.home())) return Status::busy;
     return Status::restart;
   }
-  if (bound_ != nullptr) {
-    bound_->set_port(nullptr);
-    set_signal_pending(false);
-    bound_->drop_ref();
-  }
-  bound_ = notification;
-  if (notification != nullptr) {
-    notification->add_ref();
-    notification->set_port(this);
-    if (u64 bits = notification->take()) notification->signal(cpu, bits);
-  }
+  Port* other = notification.port();  // which is here, too
+  if (other != nullptr && other != this && other->bound(cpu) != nullptr) return Status::busy;
+  RefPtr<Notification> old;
+  if (Notification* held = bound_.held()) old = RefPtr<Notification>(*held);
+  TRY(bound_.bind(cpu, target));
+  if (old) leave(*old);
+  notification.set_port(this);
+  if (u64 bits = notification.take()) notification.signal(cpu, bits);
   return {};
 }
 
+void Port::unbind(Cpu& cpu) {
+  if (Notification* held = bound_.held()) leave(*held);
+  bound_.release(cpu);
+}
+
+void Port::leave(Notification& notification) {
+  notification.set_port(nullptr);
+  set_signal_pending(false);
+}
+
+Notification* Port::bound(Cpu& cpu) {
+  if (bound_.is_revoked()) unbind(cpu);
+  return bound_.get();
+}
+
 bool Port::deliver_signal(Cpu& cpu, u64 bits) {
+  if (bound(cpu) == nullptr) return false;
   Thread* server = receiver(cpu);
   if (server == nullptr) return false;
   deliver_words(*server, &bits, 1, 0, MessageKind::signal);
@@ -353,12 +370,24 @@ void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
 // The last right to receive went.
 void Port::on_event(Cpu& cpu) {
   if (has_receiver_right()) return;  // another has come
-  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
+  if (!fail_callers(cpu)) post_again(cpu, kOwnEvent);
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
-  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
-  while (Thread* server = receiver(cpu)) server->abort_wait(cpu, Status::revoked);
+  if (!fail_callers(cpu)) return post_again(cpu, kZeroHandles);
+  for (u32 n = 0; Thread* server = receiver(cpu); ++n) {
+    if (n == kWokenAtOnce) return post_again(cpu, kZeroHandles);
+    server->abort_wait(cpu, Status::revoked);
+  }
+}
+
+// Answers some of the queued callers PeerDied. True when none is left.
+bool Port::fail_callers(Cpu& cpu) {
+  for (u32 n = 0; Thread* client = callers_.first(); ++n) {
+    if (n == kWokenAtOnce) return false;
+    client->abort_wait(cpu, Status::peer_died);
+  }
+  return true;
 }
 
 void Port::wake_revoked(Cpu& cpu) {

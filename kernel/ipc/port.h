@@ -16,6 +16,7 @@
 // See          docs/adr/0003-ipc.md, kernel/ipc/fast.cc (the common case again, for speed)
 #pragma once
 
+#include "kernel/cap/binding.h"
 #include "kernel/core/thread.h"
 #include "kernel/object/object.h"
 
@@ -27,6 +28,7 @@ class Port final : public KObject {
  public:
   static constexpr ObjectKind kKind = ObjectKind::port;
   static constexpr u32 kMaxQueue = 64;
+  static constexpr u32 kWokenAtOnce = 8;  // at its end
 
   // Errors: no_memory, quota_exceeded.
   static Result<RefPtr<Port>> create(Cpu& cpu, ResourceGroup& group, u32 queue_messages);
@@ -49,7 +51,8 @@ class Port final : public KObject {
 
   // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere, or the port is in use
   // and lives on another CPU than the notification).
-  Result<void> bind(Cpu& cpu, Notification* notification);
+  Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
+  void unbind(Cpu& cpu);
   // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
   bool deliver_signal(Cpu& cpu, u64 bits);
 
@@ -111,8 +114,10 @@ class Port final : public KObject {
   Port(ResourceGroup& group, Queued* queue, u32 capacity)
       : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
     for (u32 i = 0; i < capacity; ++i) order_[i] = u8(i);
+    count_rights();
   }
   void destroy(Cpu& cpu) override;
+  bool fail_callers(Cpu& cpu);
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
   void add_caller(Cpu& cpu, Thread& client, u64 badge);
@@ -121,6 +126,9 @@ class Port final : public KObject {
   Result<void> take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline);
   void take_message(Thread& server);
   void enlist(Thread& server, CapIndex through);
+  // The notification whose bits are received here, or null; lets go of one that was revoked.
+  Notification* bound(Cpu& cpu);
+  void leave(Notification& notification);
   // The thread that gets the next message, or null. The fast path leaves receiver_ null though more may wait.
   Thread* receiver(Cpu& cpu);
   bool is_quiet() const;
@@ -130,7 +138,7 @@ class Port final : public KObject {
   IntrusiveTree<Thread, &Thread::caller_hook, ByUrgency> callers_;
   IntrusiveList<Thread, &Thread::server_hook> servers_;
   u64 next_arrival_ = 0;
-  Notification* bound_ = nullptr;
+  Binding<Notification> bound_;
   Queued* queue_;
   u32 capacity_;
   u32 queued_ = 0;

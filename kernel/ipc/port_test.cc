@@ -489,7 +489,7 @@ class FaultTest : public PortTest {
  protected:
   void handle() {
     connect();
-    client.process->set_handler(k.cpu(), RefPtr<Port>(k.object<Port>(server, server_port)), 99);
+    MUST(client.process->set_handler(k.cpu(), {k.object<Port>(server, server_port), nullptr, k.root(), 99}));
   }
   void fault(u64 address = 0x123000) {
     k.make_current(client);
@@ -521,7 +521,7 @@ TEST_P(FaultTest, IsKilledByTheAnswerOrItsAbsence) {
   for (u32 words : {0u, 1u}) {
     Thread& victim = k.make_thread();
     if (words == 0) handle();
-    victim.process->set_handler(k.cpu(), RefPtr<Port>(k.object<Port>(server, server_port)), 1);
+    MUST(victim.process->set_handler(k.cpu(), {k.object<Port>(server, server_port), nullptr, k.root(), 1}));
     k.make_current(victim);
     enter_exception(k.cpu(), FaultKind::divide, 0);
     EXPECT_EQ(receive(server, server_port).word[0], u64(FaultKind::divide));
@@ -538,7 +538,7 @@ TEST_P(FaultTest, HandlersDeathKillsOnlyWhatItHadTaken) {
   Thread& keeper = k.make_thread();
   CapIndex kept = k.copy(server, server_port, keeper, all_rights(ObjectKind::port));
   Thread& second = k.make_thread();
-  second.process->set_handler(k.cpu(), RefPtr<Port>(k.object<Port>(server, server_port)), 7);
+  MUST(second.process->set_handler(k.cpu(), {k.object<Port>(server, server_port), nullptr, k.root(), 7}));
   fault();
   EXPECT_EQ(receive(server, server_port).badge, 99u);
   k.make_current(second);

@@ -3,7 +3,6 @@
 #include <arch/memory.h>
 #include <arch/sanitizer.h>
 
-#include <array>
 #include <bit>
 #include <cstring>
 
@@ -12,27 +11,10 @@
 namespace keel {
 namespace {
 
-constexpr std::array<u16, Magazines::kClasses> kSizes = {32,  48,  64,  96,   128,  192, 256,
-                                                         384, 512, 768, 1024, 1536, 2048};
-constexpr usize kLargest = 2048;
-
-// The class of a size, by 16 bytes.
-constexpr auto kClassOf = [] {
-  std::array<u8, kLargest / 16 + 1> table{};
-  u8 size_class = 0;
-  for (usize i = 0; i < table.size(); ++i) {
-    while (kSizes[size_class] < i * 16) ++size_class;
-    table[i] = size_class;
-  }
-  return table;
-}();
-
-#if defined(KEEL_HOST) || defined(KEEL_PROFILE_DEV) || defined(KEEL_PROFILE_HARDENED)
-constexpr bool kChecked = true;
-#else
-constexpr bool kChecked = false;
-#endif
-constexpr usize kRedZone = kChecked ? 8 : 0;
+constexpr bool kChecked = HeapClasses::kChecked;
+constexpr usize kRedZone = HeapClasses::kRedZone;
+constexpr auto& kSizes = HeapClasses::kSizes;
+constexpr usize kLargest = HeapClasses::kLargest;
 constexpr u64 kGuard = 0x9d3c'b157'e40a'62f5;
 constexpr u8 kFreePattern = 0xdf;
 constexpr usize kLink = 8;  // bytes at the start of a free object that hold the list, not the pattern
@@ -66,21 +48,14 @@ void close(void* object, usize size, usize bytes) {
 u16 read_link(void* object) {
   u16 link;
   arch::unpoison(object, kLink);
-  std::memcpy(&link, object, sizeof(link));
+  __builtin_memcpy(&link, object, sizeof(link));  // no call
   arch::poison(object, kLink);
   return link;
 }
 void write_link(void* object, u16 link) {
   arch::unpoison(object, kLink);
-  std::memcpy(object, &link, sizeof(link));
+  __builtin_memcpy(object, &link, sizeof(link));
   arch::poison(object, kLink);
-}
-
-u32 class_of(usize bytes) {
-  u32 size_class = kClassOf[(bytes + kRedZone + 15) / 16];
-  // With its red zone an object of 64 bytes would fall into the one class that cannot align it.
-  if (bytes % 64 == 0 && kSizes[size_class] % 64 != 0) ++size_class;
-  return size_class;
 }
 
 u32 order_of(usize bytes) { return u32(std::bit_width((bytes - 1) >> kPageShift)); }
@@ -94,7 +69,7 @@ void KernelHeap::uncharge_object(ResourceGroup& group) { group.uncharge(Resource
 
 Result<void*> KernelHeap::allocate(Cpu& cpu, ResourceGroup& group, usize bytes) {
   if (bytes > kLargest - kRedZone) return allocate_frames(cpu, group, bytes);
-  const u32 size_class = class_of(bytes);
+  const u32 size_class = HeapClasses::of(bytes);
   const usize size = kSizes[size_class];
   if (cpu.machine.faults.should_fail()) return Status::no_memory;
   TRY(group.charge(Resource::kernel_bytes, size));
@@ -118,7 +93,7 @@ void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes)
     in_use_.fetch_sub(size, kRelaxed);
     return;
   }
-  const u32 size_class = class_of(bytes);
+  const u32 size_class = HeapClasses::of(bytes);
   const usize size = kSizes[size_class];
   close(memory, size, bytes);
   Magazines::Bin& bin = cpu.magazines.bins_[size_class];
@@ -127,6 +102,8 @@ void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes)
   group.uncharge(Resource::kernel_bytes, size);
   in_use_.fetch_sub(size, kRelaxed);
 }
+
+void KernelHeap::close_object(void* object, usize size, usize bytes) { close(object, size, bytes); }
 
 Result<void*> KernelHeap::allocate_frames(Cpu& cpu, ResourceGroup& group, usize bytes) {
   if (bytes > kMaxBytes) return Status::too_big;

@@ -11,6 +11,7 @@
 //              this takes are charged to the root group, so that its frames are all that are in use.
 #pragma once
 
+#include <array>
 #include <new>
 #include <utility>
 
@@ -24,6 +25,36 @@ namespace keel {
 class Cpu;
 class ResourceGroup;
 
+// The sizes that objects are rounded up to.
+struct HeapClasses {
+#if defined(KEEL_HOST) || defined(KEEL_PROFILE_DEV) || defined(KEEL_PROFILE_HARDENED)
+  static constexpr bool kChecked = true;  // I3
+#else
+  static constexpr bool kChecked = false;
+#endif
+  static constexpr usize kRedZone = kChecked ? 8 : 0;
+  static constexpr usize kLargest = 2048;
+  static constexpr std::array<u16, Magazines::kClasses> kSizes = {32,  48,  64,  96,   128,  192,     256,
+                                                                  384, 512, 768, 1024, 1536, kLargest};
+  // By 16 bytes.
+  static constexpr auto kClassOf = [](const auto& sizes) {
+    std::array<u8, kLargest / 16 + 1> table{};
+    u8 size_class = 0;
+    for (usize i = 0; i < table.size(); ++i) {
+      while (sizes[size_class] < i * 16) ++size_class;
+      table[i] = size_class;
+    }
+    return table;
+  }(kSizes);
+
+  static constexpr u32 of(usize bytes) {
+    u32 size_class = kClassOf[(bytes + kRedZone + 15) / 16];
+    // With its red zone an object of 64 bytes would fall into the one class that cannot align it.
+    if (bytes % 64 == 0 && kSizes[size_class] % 64 != 0) ++size_class;
+    return size_class;
+  }
+};
+
 class KernelHeap {
  public:
   static constexpr usize kMaxBytes = 64 * 1024;
@@ -35,6 +66,14 @@ class KernelHeap {
   Result<void*> allocate(Cpu& cpu, ResourceGroup& group, usize bytes);
   // `bytes` as it was asked for.
   void free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes);
+  // allocate(), in line, for what the magazine has and the group may take (kernel/mm/heap_inline.h).
+  template <usize Bytes>
+  Result<void*> allocate_small(Cpu& cpu, ResourceGroup& group);
+  // Frees `memory` without giving its charge back, which the caller does for several at once: the size of one.
+  template <usize Bytes>
+  static constexpr u64 charge_of();
+  template <usize Bytes>
+  void free_small_charged(Cpu& cpu, void* memory);
   // Gives this CPU's cached objects back to their slabs.
   void drain(Cpu& cpu);
 
@@ -51,6 +90,8 @@ class KernelHeap {
     u32 partial GUARDED_BY(lock) = Frame::kNone;  // list of slabs with free objects
   };
 
+  // A used object becomes a free one.
+  static void close_object(void* object, usize size, usize bytes);
   Result<void*> allocate_frames(Cpu& cpu, ResourceGroup& group, usize bytes);
   bool refill(Cpu& cpu, u32 size_class);
   void flush(Cpu& cpu, u32 size_class, u32 keep);

@@ -79,15 +79,16 @@ TEST(MemoryObject, SizesAreChecked) {
 
 TEST(MemoryObject, CommitIsChargedWhenMadeAndNeverExceeded) {
   TestMachine m;
-  m.root().set_limit(Resource::frames, 100);
-  EXPECT_EQ(MemoryObject::create_anonymous(m.cpu(), m.root(), 100).status(), Status::quota_exceeded);  // + 1 node
-  auto object = MUST(MemoryObject::create_anonymous(m.cpu(), m.root(), 99));
+  auto group = MUST(ResourceGroup::create(m.cpu(), m.root()));
+  group->set_limit(Resource::frames, 100);
+  EXPECT_EQ(MemoryObject::create_anonymous(m.cpu(), *group, 100).status(), Status::quota_exceeded);  // + 1 node
+  auto object = MUST(MemoryObject::create_anonymous(m.cpu(), *group, 99));
   for (u64 done = 0; done < 99;) {
     const u64 step = MUST(object->commit(m.cpu(), done, 99 - done));
     EXPECT_LE(step, u64{MemoryObject::kZeroBatch});
     done += step;
   }
-  EXPECT_EQ(m.root().usage(Resource::frames), 100u);
+  EXPECT_EQ(group->usage(Resource::frames), 100u);
   const auto s = m.frames().statistics();
   EXPECT_EQ(s.user, 99u);
   EXPECT_EQ(MUST(object->commit(m.cpu(), 0, 99)), u64{MemoryObject::kPinBatch});  // they exist: faster

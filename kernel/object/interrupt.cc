@@ -36,25 +36,26 @@ void Interrupt::unpublish(Cpu& cpu) {
   cpu.machine.interrupts.release(vector_);
 }
 
-void Interrupt::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
+void Interrupt::destroy(Cpu& cpu) {
+  notification_.release(cpu);
+  destroy_object(cpu, group(), this);
+}
 
 void Interrupt::on_zero_handles(Cpu& cpu) {
   if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
-  plain_target_ = nullptr;
-  notification_.reset();
+  notification_.release(cpu);
 }
 
 void Interrupt::fire(Cpu& cpu) {
   ++count_;
   if (trigger_ == Trigger::level) arch::mask_interrupt_line(cpu, line_);
-  if (notification_) notification_->signal(cpu, bits_);
+  notification_.signal(cpu);
 }
 
-void Interrupt::bind(Cpu& cpu, Notification& notification, u64 bits) {
-  notification_ = RefPtr<Notification>(notification);
-  bits_ = bits;
-  plain_target_ = trigger_ == Trigger::edge && bits != 0 ? &notification : nullptr;
+Result<void> Interrupt::bind(Cpu& cpu, const BindRequest<Notification>& target) {
+  TRY(notification_.bind(cpu, target));
   if (line_ != kMessage) arch::unmask_interrupt_line(cpu, line_);
+  return {};
 }
 
 void Interrupt::acknowledge(Cpu& cpu) {

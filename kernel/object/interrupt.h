@@ -8,7 +8,7 @@
 //              lock_ (rank heap) for changes; interrupt entry reads it without.
 #pragma once
 
-#include "kernel/object/object.h"
+#include "kernel/cap/binding.h"
 
 namespace keel {
 
@@ -30,14 +30,16 @@ class Interrupt final : public KObject {
 
   // From the interrupt entry.
   void fire(Cpu& cpu);
-  void bind(Cpu& cpu, Notification& notification, u64 bits);
+  // Errors: no_memory, quota_exceeded, revoked, too_deep; an earlier binding stays then.
+  Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
   // From any CPU.
   void acknowledge(Cpu& cpu);
-  // For the fast path: whom fire() signals when that is all it does, or null; and that it did, with which bits.
-  Notification* plain_target() const { return plain_target_; }
+  // For the fast path: whether signalling the target is all that fire() does; and that it did, with which bits.
+  bool is_plain() const { return trigger_ == Trigger::edge && notification_.data() != 0; }
+  const Binding<Notification>& target() const { return notification_; }
   u64 count_plain() {
     ++count_;
-    return bits_;
+    return notification_.data();
   }
   u64 line() const { return line_; }
   u8 vector() const { return vector_; }
@@ -55,9 +57,7 @@ class Interrupt final : public KObject {
   void unpublish(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
 
-  RefPtr<Notification> notification_;
-  Notification* plain_target_ = nullptr;
-  u64 bits_ = 0;
+  Binding<Notification> notification_;
   u64 line_;
   u64 count_ = 0;
   u8 vector_ = 0;

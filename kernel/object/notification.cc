@@ -31,10 +31,8 @@ void Notification::signal(Cpu& cpu, u64 bits) {
     waiter->end_wait(cpu, Status::ok, bits);
     return;
   }
-  if (port_ != nullptr) {
-    if (port_->deliver_signal(cpu, bits)) return;
-    port_->set_signal_pending(true);
-  }
+  if (port_ != nullptr && port_->deliver_signal(cpu, bits)) return;
+  if (port_ != nullptr) port_->set_signal_pending(true);  // it may have let go of us
   bits_ = bits;
 }
 

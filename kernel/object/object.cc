@@ -18,9 +18,9 @@ KObject::~KObject() = default;
 
 Machine& KObject::machine() const { return group_->machine(); }
 
-void KObject::drop_ref() {
+void KObject::drop_refs(u32 count) {
   // Pairs with itself: the last to drop sees all that the others did to the object.
-  if (refs_.fetch_sub(1, kAcqRel) != 1) return;
+  if (refs_.fetch_sub(count, kAcqRel) != count) return;
   // Whoever borrows it may take a reference and drop it again, while it is on its way already.
   if (end_.exchange(End::orphaned, kAcqRel) == End::none) machine().orphans.add(*this);
 }
@@ -54,14 +54,12 @@ bool KObject::step(Cpu& cpu) {
   return true;
 }
 
-void KObject::add_handle(Rights rights) {
-  handles_.fetch_add(1, kRelaxed);
-  on_handle_added(rights);
-}
-
-void KObject::drop_handle(Cpu& cpu, Rights rights) {
-  const bool last = handles_.fetch_sub(1, kAcqRel) == 1;  // pairs with itself, as in drop_ref()
-  on_handle_dropped(cpu, rights);
+void KObject::drop_handles(Cpu& cpu, std::span<const Rights> rights) {
+  const u32 count = u32(rights.size());
+  const bool last = handles_.fetch_sub(count, kAcqRel) == count;  // pairs with itself, as in drop_refs()
+  if (counts_rights_) {
+    for (Rights r : rights) on_handle_dropped(cpu, r);
+  }
   if (last) post(cpu, kZeroHandles);
 }
 
@@ -72,6 +70,12 @@ void KObject::post(Cpu& cpu, u32 events) {
     add_ref();
     cpu.send(*home(), *this);
   }
+}
+
+void KObject::post_again(Cpu& cpu, u32 events) {
+  if (posted_.fetch_or(events, kAcqRel) != 0) return;  // pairs with arrive()
+  add_ref();
+  cpu.send(*home(), *this);
 }
 
 void KObject::arrive(Cpu& cpu) {

@@ -15,6 +15,8 @@
 // See          docs/adr/0002-capabilities-and-derivation.md, kernel/cap/node.h
 #pragma once
 
+#include <span>
+
 #include "abi/objects.h"
 #include "base/atomic.h"
 #include "base/intrusive_list.h"
@@ -66,6 +68,10 @@ constexpr bool is_homed(ObjectKind kind) {
   }
 }
 
+namespace arch {
+class EntryLayout;
+}
+
 class KObject : public Work {
  public:
   ObjectKind kind() const { return kind_; }
@@ -89,9 +95,14 @@ class KObject : public Work {
     return refs != 0;
   }
   // On the last reference the object goes to the work queue of whichever CPU leaves the kernel next.
-  void drop_ref();
-  void add_handle(Rights rights);
-  void drop_handle(Cpu& cpu, Rights rights);
+  void drop_ref() { drop_refs(1); }
+  void drop_refs(u32 count);
+  void add_handle(Rights rights) {
+    handles_.fetch_add(1, kRelaxed);
+    if (counts_rights_) on_handle_added(rights);
+  }
+  void drop_handle(Cpu& cpu, Rights rights) { drop_handles(cpu, {&rights, 1}); }
+  void drop_handles(Cpu& cpu, std::span<const Rights> rights);
   u32 handles() const { return handles_.load(kRelaxed); }
 
   SpinLock& tree_lock() RETURNS_LOCK(tree_lock_) { return tree_lock_; }
@@ -105,7 +116,8 @@ class KObject : public Work {
   // Unmaps one. True when none is left, here or in another CPU's hands.
   bool finish_revoked_region(Cpu& cpu) EXCLUDES(tree_lock_);
 
-  // A capability with these rights came or went, on any CPU. No lock is held when it goes.
+  // A capability with these rights came or went, on any CPU. No lock is held when it goes. Called for objects that
+  // count rights only.
   virtual void on_handle_dropped(Cpu&, Rights) {}
   virtual void on_handle_added(Rights) {}
   // At home: the last capability went.
@@ -120,6 +132,8 @@ class KObject : public Work {
   // Acts on the events at once when the object is local, else makes its home do so, soon.
   void post(Cpu& cpu, u32 events);
   virtual void on_event(Cpu&) {}
+  // From home, for what is too much for one entry: acts on the events again, soon.
+  void post_again(Cpu& cpu, u32 events);
 
   bool step(Cpu& cpu) override;    // frees the object
   void arrive(Cpu& cpu) override;  // what was posted
@@ -130,6 +144,7 @@ class KObject : public Work {
   // For the first group of a machine, which pays for itself and is not constructed yet.
   KObject(ObjectKind kind, ResourceGroup& group, Machine& machine);
   ~KObject() override;
+  void count_rights() { counts_rights_ = true; }
   // Nobody refers to the object any more: takes it out of tables where others could find it without a reference.
   virtual void unpublish(Cpu&) {}
   // The CPU that the object must be released on; null: any.
@@ -144,12 +159,14 @@ class KObject : public Work {
   enum class End : u8 { none, orphaned, retired, releasing };
   void act_on(Cpu& cpu, u32 events);
 
+  friend class arch::EntryLayout;  // where entry code finds the id
   Atomic<Cpu*> home_{nullptr};
   Atomic<u32> refs_{1};
   Atomic<u32> handles_{0};
   Atomic<u32> posted_{0};
   Atomic<End> end_{End::none};
   ObjectKind kind_;
+  bool counts_rights_ = false;
   u32 revoking_ GUARDED_BY(tree_lock_) = 0;
   CapNode* revoked_regions_ GUARDED_BY(tree_lock_) = nullptr;
   u32 regions_in_hand_ GUARDED_BY(tree_lock_) = 0;  // taken off that list, being unmapped, by whichever CPU

@@ -190,6 +190,13 @@ TEST_F(ObjectTest, LogIsReadInOrderAndWaitedFor) {
   EXPECT_TRUE(k.result(a).is(Status::revoked));
 }
 
+TEST_F(ObjectTest, AReaderOfAnEmptyLogWaits) {
+  CapIndex log = k.give(a, k.machine().kernel_control());
+  EXPECT_TRUE(k.call(a, Call::log_read, log, {0, k.now() + 50}).waits);
+  k.advance(50);
+  EXPECT_TRUE(k.result(a).is(Status::timed_out));
+}
+
 TEST_F(ObjectTest, MemoryLimitsAndSizes) {
   EXPECT_TRUE(k.call(a, Call::memory_create, group, {0, 0}).is(Status::invalid_argument));
   EXPECT_FALSE(k.call(a, Call::memory_create, group, {kNever, 0}).ok());

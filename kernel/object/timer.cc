@@ -6,14 +6,16 @@
 
 namespace keel {
 
-Timer::Timer(ResourceGroup& group, Notification& notification, u64 bits)
-    : KObject(ObjectKind::timer, group), notification_(notification), bits_(bits) {}
-
-Result<RefPtr<Timer>> Timer::create(Cpu& cpu, ResourceGroup& group, Notification& notification, u64 bits) {
-  return RefPtr<Timer>::adopt(TRY(make<Timer>(cpu, group, group, notification, bits)));
+Result<RefPtr<Timer>> Timer::create(Cpu& cpu, ResourceGroup& group, const BindRequest<Notification>& target) {
+  auto timer = RefPtr<Timer>::adopt(TRY(make<Timer>(cpu, group, group)));
+  TRY(timer->notification_.bind(cpu, target));
+  return timer;
 }
 
-void Timer::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
+void Timer::destroy(Cpu& cpu) {
+  notification_.release(cpu);
+  destroy_object(cpu, group(), this);
+}
 
 void Timer::set(Cpu& cpu, Deadline deadline, u64 period_ns) {
   TimerQueue::remove(cpu, *this);
@@ -23,7 +25,7 @@ void Timer::set(Cpu& cpu, Deadline deadline, u64 period_ns) {
 }
 
 void Timer::expired(Cpu& cpu) {
-  notification_->signal(cpu, bits_);
+  notification_.signal(cpu);
   if (period_ns_ == 0) return;
   // Missed periods are not made up for: the next one lies in the future.
   u64 now = cpu.now_ns();

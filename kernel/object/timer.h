@@ -1,8 +1,8 @@
 // Timer: sets bits in a notification at a time, once or periodically.
 #pragma once
 
+#include "kernel/cap/binding.h"
 #include "kernel/core/timer_queue.h"
-#include "kernel/object/object.h"
 
 namespace keel {
 
@@ -12,7 +12,8 @@ class Timer final : public KObject, public TimerEntry {
  public:
   static constexpr ObjectKind kKind = ObjectKind::timer;
   static constexpr u64 kMinPeriodNs = 100'000;
-  static Result<RefPtr<Timer>> create(Cpu& cpu, ResourceGroup& group, Notification& notification, u64 bits);
+  // Errors: no_memory, quota_exceeded, revoked, too_deep.
+  static Result<RefPtr<Timer>> create(Cpu& cpu, ResourceGroup& group, const BindRequest<Notification>& target);
 
   // Stops it here; it will be set there.
   void change_home(Cpu& from, Cpu& to) {
@@ -27,13 +28,12 @@ class Timer final : public KObject, public TimerEntry {
   friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
   template <class T>
   friend void destroy_object(Cpu&, ResourceGroup&, T*);
-  Timer(ResourceGroup& group, Notification& notification, u64 bits);
+  explicit Timer(ResourceGroup& group) : KObject(ObjectKind::timer, group) {}
   ~Timer() override = default;
   void expired(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
 
-  RefPtr<Notification> notification_;
-  u64 bits_;
+  Binding<Notification> notification_;
   u64 next_ns_ = 0;
   u64 period_ns_ = 0;
 };

@@ -70,6 +70,7 @@ class CallScript {
         k.give(p, *context);
         k.give(p, m.interrupt_control());
         k.give(p, m.io_ports());
+        k.give(p, m.sealer());
         MUST(p.caps.insert_root(k.cpu(), m.kernel_control(),
                                 Rights(all_rights(ObjectKind::kernel_control) &
                                        ~(rights::kernel_control::power | rights::kernel_control::tune)),
@@ -106,7 +107,7 @@ class CallScript {
                                     .fixed = true}));
       MUST(p.space()->populate(k.cpu(), VirtAddr(kShared), 4 * kPageSize));
     }
-    processes[2]->set_handler(k.cpu(), handler, 77);
+    MUST(processes[2]->set_handler(k.cpu(), {*handler, nullptr, *group, 77}));
   }
 
   u8 byte() { return at_ < bytes_.size() ? bytes_[at_++] : 0; }
@@ -243,8 +244,8 @@ class CallScript {
     u64 words[kRegisterWords] = {};
     u64 target = 0;
     const Call number_of_call = Call(call.number);
-    const bool any =
-        number_of_call >= Call::cap_derive && number_of_call <= Call::cap_info && number_of_call != Call::cap_grant;
+    const bool any = number_of_call >= Call::cap_derive && number_of_call <= Call::cap_derive_until &&
+                     number_of_call != Call::cap_grant;
     // These end scripts early; they come up often enough.
     if ((number_of_call == Call::process_kill || number_of_call == Call::thread_exit) && byte() < 230) return;
     if (call.object != ObjectKind::none || any) {
@@ -262,6 +263,9 @@ class CallScript {
     k_->enter_once(t);
     // Half of the calls that are to be restarted are abandoned for a while, as by preemption.
     if (TestKernel::restarts(t) && (byte() & 1) != 0) (void)k_->result(t);
+    if (call.number == u8(Call::cap_seal) && TestKernel::runnable(t) && (t.state.rax & 0xff) == 0) {
+      for (u32 i = 0; i < 5; ++i) token_[i] = t.state.word[i];
+    }
     if (call.number == u8(Call::dma_create) && TestKernel::runnable(t) && (t.state.rax & 0xff) == 0) {
       if (auto slot = p.caps.find(CapIndex(t.state.word[0])); slot.has_value()) {
         if ((*slot)->object->kind() == ObjectKind::dma_domain) {
@@ -272,17 +276,20 @@ class CallScript {
   }
   u64 argument(Thread& t, const FuzzCall& call, u32 i, u64* descriptor) {
     Process& p = *t.process;
+    const bool derives = call.number == u8(Call::cap_derive) || call.number == u8(Call::cap_derive_until);
     switch (call.args[i]) {
       case FuzzArg::none:
         return 0;
       case FuzzArg::number:
         if (i == 0 && call.number == u8(Call::space_map)) return choose_capability(p, ObjectKind::memory);
-        if (i == 0 && call.number == u8(Call::cap_grant))
+        if (i == 0 && (call.number == u8(Call::cap_grant) || call.number == u8(Call::cap_seal)))
           return choose_capability(p, kinds_[byte() % std::size(kinds_)]);
         if (call.number >= u8(Call::space_map) && call.number <= u8(Call::space_protect) && byte() < 128)
           return address(p);
-        if (i < 2 && (call.number == u8(Call::cap_derive) || call.number == u8(Call::cap_grant)) && byte() < 200) {
-          if (call.number == u8(Call::cap_derive) && i == 1) return 0;
+        if (call.number == u8(Call::cap_unseal) && byte() < 250) return token_[i];
+        if (call.number == u8(Call::capability_list)) return byte() % 40u;
+        if (i < 2 && (derives || call.number == u8(Call::cap_grant)) && byte() < 200) {
+          if (derives && i == 1) return 0;
           CapSlot* slot =
               p.caps.find(CapIndex(t.state.rdi)).has_value() ? MUST(p.caps.find(CapIndex(t.state.rdi))) : nullptr;
           return slot != nullptr ? CapSlot::rights(slot->load()) & ~u64{byte() & 1u} : 0xffu;
@@ -347,15 +354,16 @@ class CallScript {
     k_->settle();
   }
 
-  static constexpr ObjectKind kinds_[] = {ObjectKind::port,     ObjectKind::memory,    ObjectKind::notification,
-                                          ObjectKind::reply,    ObjectKind::thread,    ObjectKind::process,
-                                          ObjectKind::group,    ObjectKind::timer,     ObjectKind::interrupt,
-                                          ObjectKind::io_ports, ObjectKind::dma_domain};
+  static constexpr ObjectKind kinds_[] = {ObjectKind::port,     ObjectKind::memory,     ObjectKind::notification,
+                                          ObjectKind::reply,    ObjectKind::thread,     ObjectKind::process,
+                                          ObjectKind::group,    ObjectKind::timer,      ObjectKind::interrupt,
+                                          ObjectKind::io_ports, ObjectKind::dma_domain, ObjectKind::sealer};
 
   std::span<const u8> bytes_;
   usize at_ = 0;
   TestKernel* k_ = nullptr;
   u64 stale_ = 0;
+  u64 token_[kRegisterWords] = {};  // what was sealed last
   std::vector<RefPtr<DmaDomain>> domains_;
 };
 

@@ -21,7 +21,7 @@ class CallsTest : public ::testing::Test {
     add(*MUST(Port::create(k.cpu(), k.root(), 1)));
     add(*MUST(Reply::create(k.cpu(), k.root())));
     add(*n);
-    add(*MUST(Timer::create(k.cpu(), k.root(), *n, 1)));
+    add(*MUST(Timer::create(k.cpu(), k.root(), {*n, nullptr, k.root(), 1})));
     add(*interrupt);
     add(m.interrupt_control());
     add(m.io_ports());
@@ -29,6 +29,7 @@ class CallsTest : public ::testing::Test {
     add(k.root());
     add(*MUST(Reservation::create(k.cpu(), k.root())));
     add(m.kernel_control());
+    add(m.sealer());
     add(*t.process->space());
   }
   template <class T>

@@ -1,4 +1,6 @@
 // Capability calls.
+#include "kernel/cap/audit.h"
+#include "kernel/cap/lease.h"
 #include "kernel/syscall/handlers.h"
 #include "kernel/syscall/objects.h"
 #include "kernel/syscall/scope.h"
@@ -7,7 +9,7 @@ namespace keel::sys {
 namespace {
 
 constexpr u32 kLeavesPerStep = 16;
-constexpr u32 kRevokeSteps = 2;  // per entry
+constexpr u32 kRevokeSteps = 1;  // per entry
 
 u64 kind_and_rights(u64 header) { return u64(CapSlot::kind(header)) | u64{CapSlot::rights(header)} << 16; }
 
@@ -28,10 +30,27 @@ Result<Narrowed> narrow(const CapSlot& slot, u64 wanted_rights, u64 wanted_scope
 }  // namespace
 
 Result<CapIndex> cap_derive(CallContext& c, CapIndex capability, u64 rights, u64 scope) {
+  return cap_derive_until(c, capability, rights, scope, kForever);
+}
+
+Result<CapIndex> cap_derive_until(CallContext& c, CapIndex capability, u64 rights, u64 scope, Deadline expiry) {
   CapSlot* slot = TRY(c.caps().find(capability));
   if ((CapSlot::rights(slot->load()) & rights::derive) == 0) return Status::missing_right;
   Narrowed narrowed = TRY(narrow(*slot, rights, scope));
-  return c.caps().insert_child(c.cpu, *slot, narrowed.rights, narrowed.scope);
+  KObject& object = *slot->object;
+  CapNode* parent = slot->node();
+  Lease* lease = nullptr;
+  if (expiry != kForever) {
+    if (expiry.value <= c.cpu.now_ns()) return Status::invalid_argument;
+    parent = lease = TRY(Lease::create(c.cpu, object, *parent, c.group(), expiry));
+  }
+  Result<CapIndex> made = c.caps().insert_below(c.cpu, object, *parent, narrowed.rights, narrowed.scope);
+  if (made.has_value()) {
+    audit(c.cpu, AuditEvent::derive, c.process().id(), 0, object, narrowed.rights);
+  } else if (lease != nullptr) {
+    lease->give_up(c.cpu);
+  }
+  return made;
 }
 
 Result<u64> cap_grant(CallContext& c, Process& process, u64 source, u64 rights, u64 scope) {
@@ -40,7 +59,9 @@ Result<u64> cap_grant(CallContext& c, Process& process, u64 source, u64 rights, 
   if ((CapSlot::rights(slot->load()) & kNeeded) != kNeeded) return Status::missing_right;
   Narrowed narrowed = TRY(narrow(*slot, rights, scope));
   if (!process.alive()) return Status::bad_state;
+  KObject& object = *slot->object;
   CapIndex index = TRY(process.caps.insert_child(c.cpu, *slot, narrowed.rights, narrowed.scope));
+  audit(c.cpu, AuditEvent::grant, c.process().id(), process.id(), object, narrowed.rights);
   return index.value;
 }
 
@@ -61,7 +82,9 @@ Result<void> cap_revoke(CallContext& c, CapIndex capability) {
   CapSlot* slot = TRY(c.caps().find(capability));
   if ((CapSlot::rights(slot->load()) & rights::revoke) == 0) return Status::missing_right;
   CapNode& root = *slot->node();
-  TRY(begin_revoke(c.cpu, root));
+  if (TRY(begin_revoke(c.cpu, root))) {
+    audit(c.cpu, AuditEvent::revoke, c.process().id(), 0, *slot->object, CapSlot::rights(slot->load()));
+  }
   for (u32 i = 0; i < kRevokeSteps; ++i) {
     if (revoke_step(c.cpu, root, kLeavesPerStep)) {
       end_revoke(c.cpu, root);

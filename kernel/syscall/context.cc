@@ -1,11 +1,20 @@
 #include "kernel/syscall/context.h"
 
+#include "kernel/cap/audit.h"
 #include "kernel/ipc/message.h"
 #include "kernel/ipc/port.h"
 #include "kernel/object/notification.h"
 #include "kernel/syscall/handlers.h"
 
 namespace keel {
+namespace {
+
+bool is_denial(Status status) {
+  return status == Status::bad_capability || status == Status::wrong_kind || status == Status::missing_right ||
+         status == Status::access_denied;
+}
+
+}  // namespace
 
 // Where the call has to be carried out: with its target, if that belongs to a CPU. Null: here. The calls below need
 // nothing of their target that belongs to its home, or see to it themselves.
@@ -119,6 +128,8 @@ void CallContext::finish(Result<void> outcome) {
     thread.state.restart_call();
     return;
   }
+  if (is_denial(status)) [[unlikely]]
+    audit_denial(cpu, process(), denied_, u8(call_), status);
   if (delivered_) return;
   thread.state.rax = u64(status);
   thread.state.rdi = 0;

@@ -39,13 +39,16 @@ class CallContext {
 
   // Errors: bad_capability, wrong_kind, missing_right.
   template <class T>
-  Result<T*> get(CapIndex index, Rights needed) const {
-    CapSlot* slot = TRY(caps().find(index, T::kKind, needed));
-    return static_cast<T*>(slot->object);
+  Result<T*> get(CapIndex index, Rights needed) {
+    Result<CapSlot*> slot = caps().find(index, T::kKind, needed);
+    if (slot.has_value()) [[likely]]
+      return static_cast<T*>((*slot)->object);
+    denied_ = index;
+    return slot.status();
   }
   // Null for index 0.
   template <class T>
-  Result<T*> get_optional(CapIndex index, Rights needed) const {
+  Result<T*> get_optional(CapIndex index, Rights needed) {
     if (index == kNoCapability) return static_cast<T*>(nullptr);
     return get<T>(index, needed);
   }
@@ -53,6 +56,11 @@ class CallContext {
   // held can be read until the kernel is left.
   CapSlot& slot(CapIndex index) const { return caps().slot(index); }
   CapSlot& target() const { return slot(capability()); }
+  // `target`, bound through the caller's capability `index` and at its cost.
+  template <class T>
+  BindRequest<T> binding(T& target, CapIndex index, u64 data) const {
+    return {target, slot(index).node(), group(), data};
+  }
 
   // A new object's first capability, in the caller's space, with all rights of its kind.
   template <class T>
@@ -76,8 +84,9 @@ class CallContext {
 
   u64 call_;
   u64 results_[kRegisterWords] = {};
-  bool delivered_ = false;    // a message is in the registers already
-  Cpu* next_stop_ = nullptr;  // where the call goes on
+  CapIndex denied_ = capability();  // what to blame if the call is refused
+  bool delivered_ = false;          // a message is in the registers already
+  Cpu* next_stop_ = nullptr;        // where the call goes on
 };
 
 }  // namespace keel

@@ -36,10 +36,10 @@ Result<InterruptCreateMessageResult> interrupt_create_message(CallContext& c, In
 }
 
 Result<void> interrupt_bind(CallContext& c, Interrupt& interrupt, Notification& notification, u64 bits) {
-  u64 scope = c.slot(CapIndex(c.word(0))).scope;
+  const CapIndex through(c.word(0));
+  u64 scope = c.slot(through).scope;
   if (scope != 0 && (bits & ~scope) != 0) return Status::missing_right;
-  interrupt.bind(c.cpu, notification, bits);
-  return {};
+  return interrupt.bind(c.cpu, c.binding(notification, through, bits));
 }
 
 Result<void> interrupt_ack(CallContext& c, Interrupt& interrupt) {

@@ -15,6 +15,12 @@ Result<void> check_bits(CallContext& c, const Notification* notification, u64 bi
   return scope != 0 && (bits & ~scope) != 0 ? Status::missing_right : Status::ok;
 }
 
+// Nothing to tell, or nobody: nothing is bound.
+Result<void> bind_optional(CallContext& c, Binding<Notification>& binding, Notification* notification, u64 bits) {
+  if (notification == nullptr || bits == 0) return {};
+  return binding.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), bits));
+}
+
 }  // namespace
 
 Result<CapIndex> group_create(CallContext& c, ResourceGroup& group, u64 name0, u64 name1) {
@@ -25,7 +31,10 @@ Result<CapIndex> group_create(CallContext& c, ResourceGroup& group, u64 name0, u
   for (char& letter : name.text) {
     if (letter != 0 && (letter < 0x21 || letter > 0x7e)) letter = '?';
   }
-  return c.publish(TRY(ResourceGroup::create(c.cpu, group, name)));
+  auto made = TRY(ResourceGroup::create(c.cpu, group, name));
+  // Real time is taken from everybody: who may not reserve it may not make a group that does.
+  const Rights reserve = rights::group::reserve & ~CapSlot::rights(c.target().load());
+  return c.caps().insert_root(c.cpu, *made, Rights(all_rights(ObjectKind::group) & ~reserve), 0);
 }
 
 Result<void> group_set_limits(CallContext&, ResourceGroup& group, u64 memory_pages, u64 kernel_bytes, u64 objects,
@@ -54,14 +63,21 @@ Result<void> group_set_cpu(CallContext& c, ResourceGroup& group, u64 budget_ns, 
 Result<void> group_notify(CallContext& c, ResourceGroup& group, Notification* notification, u64 memory_bits,
                           u64 memory_pages, u64 cpu_bits) {
   TRY(check_bits(c, notification, memory_bits | cpu_bits));
-  group.notify_pressure(c.cpu, memory_bits == 0 ? nullptr : notification, memory_bits, memory_pages);
-  group.budget().notify(c.cpu, cpu_bits == 0 ? nullptr : notification, cpu_bits);
-  return {};
+  Binding<Notification> memory, cpu;
+  Result<void> bound = bind_optional(c, memory, notification, memory_bits);
+  if (bound.has_value()) bound = bind_optional(c, cpu, notification, cpu_bits);
+  if (bound.has_value()) {
+    group.notify_pressure(c.cpu, memory, memory_pages);
+    group.budget().notify(c.cpu, cpu);
+  }
+  memory.release(c.cpu);  // the last ones, or those of which not both could be made
+  cpu.release(c.cpu);
+  return bound;
 }
 
 Result<GroupUsageResult> group_usage(CallContext& c, ResourceGroup& group) {
   const Clock& clock = c.machine().clock;
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   u64 name[2];
   memcpy(name, group.name().text, sizeof(name));
   return GroupUsageResult{clock.to_ns(group.consumed()),
@@ -113,13 +129,16 @@ Result<void> context_configure(CallContext& c, Reservation& context, u64 level, 
 
 Result<void> context_notify(CallContext& c, Reservation& context, Notification* notification, u64 bits) {
   TRY(check_bits(c, notification, bits));
-  context.budget().notify(c.cpu, notification, bits);
+  Binding<Notification> told;
+  TRY(bind_optional(c, told, notification, bits));
+  context.budget().notify(c.cpu, told);
+  told.release(c.cpu);  // the last one
   return {};
 }
 
 Result<ContextInfoResult> context_info(CallContext& c, Reservation& context) {
   const Clock& clock = c.machine().clock;
-  c.cpu.settle(c.cpu.now_tsc());
+  c.cpu.bring_accounts_up_to_date();
   return ContextInfoResult{context.level(),
                            clock.to_ns(context.budget().budget(c.cpu)),
                            clock.to_ns(context.budget().period()),

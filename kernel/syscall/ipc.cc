@@ -17,7 +17,11 @@ Result<CapIndex> port_create(CallContext& c, ResourceGroup& group, u64 queue_mes
 }
 
 Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
-  Result<void> bound = port.bind(c.cpu, notification);
+  if (notification == nullptr) {
+    port.unbind(c.cpu);
+    return {};
+  }
+  Result<void> bound = port.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), 0));
   if (bound.status() == Status::restart) return c.go_to(*port.home());
   return bound;
 }
@@ -55,8 +59,9 @@ Result<u64> notification_wait(CallContext& c, Notification& notification, Deadli
 }
 
 Result<CapIndex> timer_create(CallContext& c, ResourceGroup& group, Notification& notification, u64 bits) {
-  if ((bits & ~allowed_bits(c.slot(CapIndex(c.word(0))))) != 0) return Status::missing_right;
-  return c.publish(TRY(Timer::create(c.cpu, group, notification, bits)));
+  const CapIndex through(c.word(0));
+  if ((bits & ~allowed_bits(c.slot(through))) != 0) return Status::missing_right;
+  return c.publish(TRY(Timer::create(c.cpu, group, c.binding(notification, through, bits))));
 }
 
 Result<void> timer_set(CallContext& c, Timer& timer, Deadline deadline, u64 period) {

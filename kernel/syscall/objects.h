@@ -1,6 +1,7 @@
 // All object classes, for the generated decoder.
 #pragma once
 
+#include "kernel/cap/seal.h"
 #include "kernel/core/process.h"
 #include "kernel/core/reservation.h"
 #include "kernel/core/thread.h"

@@ -16,7 +16,6 @@ bool is_user_address(u64 address) { return address <= kLastUserByte; }
 
 // CPU time of all threads, those that are gone included.
 u64 consumed_ns(CallContext& c, Process& process) {
-  c.cpu.settle(c.cpu.now_tsc());
   u64 tsc = process.consumed();
   process.for_each_thread(c.cpu, 256, [&](const Thread& t) { tsc += t.own_context.consumed + t.uncharged(c.cpu); });
   return c.machine().clock.to_ns(tsc);
@@ -99,15 +98,16 @@ Result<u64> process_wait(CallContext& c, Process& process, Deadline deadline) {
 }
 
 Result<void> process_watch(CallContext& c, Process& process, Notification& notification, u64 bits) {
-  u64 scope = c.slot(CapIndex(c.word(0))).scope;
+  const CapIndex through(c.word(0));
+  u64 scope = c.slot(through).scope;
   if (scope != 0 && (bits & ~scope) != 0) return Status::missing_right;
-  process.watch(c.cpu, &notification, bits);
-  return {};
+  return process.watch(c.cpu, c.binding(notification, through, bits));
 }
 
 Result<void> process_set_handler(CallContext& c, Process& process, Port* port) {
-  u64 badge = port == nullptr ? 0 : c.slot(CapIndex(c.word(0))).scope;
-  process.set_handler(c.cpu, port == nullptr ? nullptr : RefPtr<Port>(*port), badge);
+  const CapIndex through(c.word(0));
+  if (port != nullptr) return process.set_handler(c.cpu, c.binding(*port, through, c.slot(through).scope));
+  process.clear_handler(c.cpu);
   return {};
 }
 
@@ -117,6 +117,17 @@ Result<void> process_set_limits(CallContext& c, Process& process, u64 top_level,
   process.top_level = u32(top_level);
   process.caps.set_limit(u32(capabilities));
   return {};
+}
+
+Result<void> process_set_labels(CallContext& c, Process& process, KernelControl&, u64 uid, u64 gid) {
+  if (uid >> 32 != 0 || gid >> 32 != 0) return Status::invalid_argument;
+  return process.set_labels(c.cpu, u32(uid), u32(gid));
+}
+
+Result<CallerLabelsResult> caller_labels(CallContext& c) {
+  if (c.thread.caller == nullptr) return Status::bad_state;
+  const Process& caller = *c.thread.caller->process;
+  return CallerLabelsResult{caller.uid(), caller.gid()};
 }
 
 Result<ProcessListResult> process_list(CallContext& c, KernelControl&, u64 after) {
@@ -146,7 +157,7 @@ Result<ThreadListResult> thread_list(CallContext& c, KernelControl&, u64 number,
   u64 name[2];
   static_assert(sizeof(name) == sizeof(GroupName));
   memcpy(name, process->group().name().text, sizeof(name));
-  const u64 state = t->phase.status == ThreadStatus::running && t != &c.thread ? 6 : state_number(*t);
+  const u64 state = t->phase.status == ThreadStatus::running ? 6 : state_number(*t);
   return ThreadListResult{t->id(),
                           state,
                           t->context->level | u64{t->own_context.base_level} << 32,
@@ -224,7 +235,6 @@ Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* con
 }
 
 Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {
-  c.cpu.settle(c.cpu.now_tsc());  // of the running thread, too, all time counts
   return ThreadInfoResult{t.id(),     state_number(t), t.own_context.base_level, t.consumed_ns(c.cpu),
                           t.switches, t.run_on->index};
 }

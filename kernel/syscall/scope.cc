@@ -11,6 +11,9 @@ Result<u64> narrow_scope(ObjectKind kind, Rights parent_rights, u64 parent_scope
     case ObjectKind::port:
       if (parent_scope != 0 || (parent_rights & rights::port::badge) == 0) return Status::missing_right;
       return wanted;
+    case ObjectKind::sealer:
+      if (parent_scope != 0) return Status::missing_right;
+      return wanted;
     case ObjectKind::notification:
       if (parent_scope != 0 && (wanted & ~parent_scope) != 0) return Status::out_of_range;
       return wanted;

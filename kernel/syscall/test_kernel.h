@@ -41,6 +41,7 @@ class TestKernel {
     MUST(machine().initialise(cpu()));
     machine().log.set_console(false);
     machine().random.seed(cpu(), {1, 2, 3, 4});
+    machine().sealer().initialise(cpu(), machine().random);
     cpu().arch.clock = 1000;
   }
   ~TestKernel() { tear_down(); }
@@ -155,13 +156,16 @@ class TestKernel {
       fast_signal(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else if (fast && (s.rax & 0xff) == u64(Call::notification_wait)) {
       fast_wait(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
+    } else if (fast && (s.rax & 0xff) == u64(Call::cap_derive)) {
+      fast_derive(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else if (fast && (s.rax & 0xff) == u64(Call::yield)) {
       fast_yield(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu(), s.rax);
     } else {
       enter_system_call(cpu());
     }
   }
-  bool fast = false;  // calls that have a fast path take it
+  bool fast = false;    // calls that have a fast path take it
+  bool traced = false;  // interrupts take the one that is recorded
   // Makes a ready thread the one that runs; whoever ran is ready again.
   void make_current(Thread& t) {
     if (cpu().current == &t) return;
@@ -198,7 +202,7 @@ class TestKernel {
   void interrupt(u32 vector) {
     if (Thread* t = cpu().current; fast && t != nullptr) {
       t->state.resume = arch::ResumeKind::interrupted;
-      fast_interrupt(0, 0, 0, 0, vector, 0, 0, nullptr, 0, 0, &cpu(), 0);
+      (traced ? traced_interrupt : fast_interrupt)(0, 0, 0, 0, vector, 0, 0, nullptr, 0, 0, &cpu(), 0);
     } else {
       enter_interrupt(cpu(), vector);
     }

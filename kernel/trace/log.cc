@@ -61,7 +61,7 @@ bool Log::wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadlin
   LockGuard guard(cpu, waiters_.lock());
   {
     LockGuard ring(cpu, lock_);
-    if (sequence < next_) return false;
+    if (sequence < next_ && next_ > 1) return false;  // 0 is before the first, which is 1
   }
   thread.begin_wait(cpu, WaitKind::log, nullptr, through, deadline);
   waiters_.add(thread);

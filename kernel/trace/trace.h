@@ -8,21 +8,22 @@ namespace keel {
 class TraceRing {
  public:
   static constexpr u32 kRecords = 1024;
-  void add(const TraceRecord& record) { records_[next_++ % kRecords] = record; }
+
+  // First, because entry code adds records as well (entry.S).
+  u64 added = 0;
+  TraceRecord records[kRecords];
+
+  void add(const TraceRecord& record) { records[added++ % kRecords] = record; }
   // How many were ever added; the last kRecords of them are there.
-  u64 next() const { return next_; }
-  const TraceRecord& at(u64 index) const { return records_[index % kRecords]; }
+  u64 next() const { return added; }
+  const TraceRecord& at(u64 index) const { return records[index % kRecords]; }
   // Calls f(record) for the last `count` records, oldest first.
   template <class F>
   void last(u32 count, F f) const {
-    const u64 n = next_ < kRecords ? next_ : kRecords;
+    const u64 n = added < kRecords ? added : kRecords;
     if (count > n) count = u32(n);
-    for (u64 i = next_ - count; i != next_; ++i) f(records_[i % kRecords]);
+    for (u64 i = added - count; i != added; ++i) f(records[i % kRecords]);
   }
-
- private:
-  TraceRecord records_[kRecords];
-  u64 next_ = 0;
 };
 
 }  // namespace keel

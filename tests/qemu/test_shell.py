@@ -255,6 +255,50 @@ def test_the_shell_and_the_manager_come_back():
         equal(s.run('echo alive'), 'alive')
 
 
+def test_groups():
+    with Session(icount=True) as s:
+        s.start()
+        contains(s.run('group'), 'no groups')
+        s.run('group create small')
+        s.run('group create large')
+        contains(s.run('group create large'), 'exists already')
+        contains(s.run('group run none true'), 'no such group')
+        contains(s.run('group run small ps'), 'is built in')
+        s.run('group limit large weight=300')
+        s.run('group run small crash spin &')
+        s.run('group run large crash spin &')
+
+        def table(text, first):
+            rows = [line.split() for line in text.splitlines()]
+            return [r for r in rows if len(r) >= 8 and r[0] not in (first, 'up')]
+        s.run('sleep 2')
+        used = {r[0]: float(r[4]) for r in table(s.run('group'), 'name')}
+        check(2.7 < used['large'] / used['small'] < 3.3, used)
+        rows = table(s.run('top -n 1'), 'thread')
+        busy = [r for r in rows if r[2] == 'crash']
+        equal({r[-1] for r in busy}, {'small', 'large'})
+        check(rows.index(busy[0]) <= 1 and float(busy[0][5]) > 40, rows)
+        check(any(r[1] == 'crash' and r[-1] == 'large' for r in table(s.run('ps'), 'pid')), 'ps')
+        s.run('group limit large cpu=20% objects=10 memory=8M')
+        s.run('sleep 1')
+        row = next(r for r in table(s.run('group show large'), 'name') if r[0] == 'large')
+        check(row[2] == '20%' and 15 < float(row[3]) < 25 and int(row[5]) > 5, row)
+        contains(s.run('group run large true'), 'cannot start')  # it would need more objects
+        contains(s.run('group remove large'), 'group kill')
+        contains(s.run('group kill large'), '1 process killed')
+        s.run('group limit large cpu=none objects=none')
+        equal(s.run('group run large echo usable'), 'usable')
+        equal(s.run('group remove large'), '')
+        contains(s.run('group kill small'), '1 process killed')
+        equal(s.run('group remove small'), '')
+        s.send('top')
+        s.expect(r'thread\s+pid')
+        s.process.stdin.write(b'q')
+        s.process.stdin.flush()
+        s.expect(PROMPT)
+        equal(s.run('echo fine'), 'fine')
+
+
 def test_line_editing():
     with Session() as s:
         s.start()

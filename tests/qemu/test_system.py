@@ -8,3 +8,10 @@ def test_abi(machine, smp):
     with Guest(machine=machine, smp=smp, initrd=qemu.build_dir() / 'abi.img') as guest:
         guest.expect(r'abi: 0 of \d+ failed\n')
         guest.expect_success()
+
+
+def test_scheduling():
+    """Under icount, so that time is what the guest does. The long run is kernel/core/scheduling_test.cc, on the host."""
+    with Guest(icount=True, initrd=qemu.build_dir() / 'sched.img') as guest:
+        guest.expect(r'sched: 0 of \d+ failed\n', 120)
+        guest.expect_success()

@@ -20,7 +20,7 @@ CLASSES = {'process': 'Process', 'thread': 'Thread', 'memory': 'MemoryObject', '
            'notification': 'Notification', 'wait_set': 'WaitSet', 'timer': 'Timer', 'interrupt': 'Interrupt',
            'interrupt_control': 'InterruptControl', 'io_ports': 'IoPorts', 'dma_domain': 'DmaDomain',
            'group': 'ResourceGroup', 'scheduling_context': 'Reservation', 'kernel_control': 'KernelControl',
-           'address_space': 'AddressSpace'}
+           'address_space': 'AddressSpace', 'sealer': 'Sealer'}
 
 
 class Arg:

@@ -59,6 +59,8 @@ class Builder {
     process_ = Cap(made.process);
     space_ = Cap(made.space);
     id_ = made.id;
+    const Labels& l = request_.labels;
+    if (l.any()) TRY(sys::process_set_labels(process_.get(), request_.label_authority, l.uid, l.gid));
     return {};
   }
 

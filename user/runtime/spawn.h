@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "user/runtime/capabilities.h"
+#include "user/runtime/permit.h"
 
 namespace keel {
 
@@ -27,6 +28,9 @@ struct SpawnRequest {
   std::span<const std::string_view> arguments;
   std::span<const Grant> grants;
   CapIndex group;  // pays for the child, and is its self.group
+  // Its labels, and kernel_control with the right `label`, which is needed to give any.
+  CapIndex label_authority = kNoCapability;
+  Labels labels{};
   u32 level = kNormalLevel;
   u64 stack_pages = 32;
 };

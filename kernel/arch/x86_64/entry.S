@@ -250,4 +250,41 @@ entry_vectors:
     .globl entry_text_end
 entry_text_end:
 
+# The traced paths (kernel/ipc/fast.h): a record of the call that begins, then the path as if nothing had been. Not part of
+# the text above; registers as at the end of entry_system_call.
+    .section .text, "ax", @progbits
+    .macro traced name
+    .balign 16
+    .globl traced_\name
+traced_\name:
+    movq %rax, %rcx
+    movq %rdx, %rbp
+    rdtsc
+    shlq $32, %rdx
+    orq %rax, %rdx
+    movl CPU_TRACE(%r11), %eax
+    incq CPU_TRACE(%r11)
+    andl $(TRACE_RECORDS - 1), %eax
+    shll $TRACE_RECORD_SHIFT, %eax
+    movq %rdx, CPU_TRACE+8+0(%r11,%rax)
+    shll $8, %ebx
+    orl $TRACE_ENTER, %ebx
+    movl %ebx, CPU_TRACE+8+8(%r11,%rax)
+    movl OBJECT_ID(%r10), %edx
+    movl %edx, CPU_TRACE+8+12(%r11,%rax)
+    movq %rdi, CPU_TRACE+8+16(%r11,%rax)
+    movq T_PROCESS(%r10), %rdx
+    movq OBJECT_ID(%rdx), %rdx
+    movq %rdx, CPU_TRACE+8+24(%r11,%rax)
+    movq %rcx, %rax
+    movq %rbp, %rdx
+    jmp fast_\name
+    .endm
+    traced call
+    traced reply_receive
+    traced signal
+    traced wait
+    traced yield
+    traced derive
+
     .section .note.GNU-stack, "", @progbits

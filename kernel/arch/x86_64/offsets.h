@@ -13,6 +13,13 @@
 #define CPU_FAST_INTERRUPT 48
 #define CPU_DISPATCH 64
 #define CPU_CURRENT (64 + 256 * 8 + 16)
+#define CPU_TRACE (CPU_CURRENT + 8) /* TraceRing: count, records */
+#define TRACE_RECORDS 1024
+#define TRACE_RECORD_SHIFT 5
+#define TRACE_ENTER 6
+
+/* KObject */
+#define OBJECT_ID 0x60
 
 /* Thread: its ThreadState */
 #define THREAD_STATE 192
@@ -28,6 +35,7 @@
 #define T_R11 (THREAD_STATE + 128)
 #define T_RFLAGS (THREAD_STATE + 136)
 #define T_RESUME (THREAD_STATE + 160)
+#define T_PROCESS 0x530
 
 #define FIRST_DEVICE_VECTOR 0x30
 #define LAST_DEVICE_VECTOR 0xef

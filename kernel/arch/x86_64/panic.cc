@@ -86,6 +86,8 @@ const char* event_name(TraceEvent e) {
       return "interrupt";
     case TraceEvent::kill:
       return "kill";
+    case TraceEvent::enter:
+      return "enter";
   }
   return "?";
 }
@@ -95,6 +97,9 @@ void print_event(const TraceRecord& r) {
     const char* name = call_name(r.code);
     print("  {:>14}  thread {:<5} {:<10} {} -> {}\n", r.tsc, r.thread, "call", name == nullptr ? "?" : name,
           Status(r.status));
+  } else if (r.event == TraceEvent::enter) {
+    const char* name = call_name(r.code);
+    print("  {:>14}  thread {:<5} {:<10} {} {:#x}\n", r.tsc, r.thread, "enter", name == nullptr ? "?" : name, r.data);
   } else {
     print("  {:>14}  thread {:<5} {:<10} {} {:#x}\n", r.tsc, r.thread, event_name(r.event), r.code, r.data);
   }

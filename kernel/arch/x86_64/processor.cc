@@ -40,6 +40,17 @@ static_assert(offsetof(Thread, state.word) == T_WORD0);
 static_assert(offsetof(Thread, state.rcx) == T_RCX && offsetof(Thread, state.r10) == T_R10);
 static_assert(offsetof(Thread, state.r11) == T_R11 && offsetof(Thread, state.rflags) == T_RFLAGS);
 static_assert(offsetof(Thread, state.resume) == T_RESUME);
+static_assert(offsetof(Cpu, trace) + offsetof(TraceRing, added) == CPU_TRACE);
+static_assert(offsetof(TraceRing, records) == offsetof(TraceRing, added) + 8 && TraceRing::kRecords == TRACE_RECORDS);
+static_assert(sizeof(TraceRecord) == 1 << TRACE_RECORD_SHIFT && u32(TraceEvent::enter) == TRACE_ENTER);
+static_assert(offsetof(TraceRecord, event) == 8 && offsetof(TraceRecord, thread) == 12);
+static_assert(offsetof(TraceRecord, data) == 16 && offsetof(TraceRecord, process) == 24);
+static_assert(offsetof(Thread, process) == T_PROCESS);
+}  // namespace
+class EntryLayout {
+  static_assert(offsetof(KObject, id_) == OBJECT_ID);
+};
+namespace {
 #pragma clang diagnostic pop
 static_assert(u32(Status::bad_capability) == BAD_CAPABILITY);
 static_assert(FIRST_DEVICE_VECTOR == InterruptTable::kFirstVector);
@@ -169,6 +180,23 @@ Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
   return enter_interrupt(cpu, u32(vector));
 }
 
+// The calls that have paths of their own.
+void install_paths(Cpu& cpu, bool traced) {
+  using Path = decltype(fast_call);
+  const auto install = [&](Call call, Path* fast, Path* with_record) {
+    // SAFETY: reached only through entry_system_call, which keeps to their calling convention.
+    cpu.arch.dispatch[u32(call)] = reinterpret_cast<void*>(traced ? with_record : fast);
+  };
+  install(Call::call, fast_call, traced_call);
+  install(Call::reply_receive, fast_reply_receive, traced_reply_receive);
+  install(Call::notification_signal, fast_signal, traced_signal);
+  install(Call::notification_wait, fast_wait, traced_wait);
+  install(Call::yield, fast_yield, traced_yield);
+  install(Call::cap_derive, fast_derive, traced_derive);
+  // SAFETY: as above, through `interrupt`.
+  cpu.arch.fast_interrupt = reinterpret_cast<void*>(traced ? traced_interrupt : fast_interrupt);
+}
+
 // MXCSR: all exceptions masked.
 constexpr InitialVectorState make_initial_vector_state() {
   InitialVectorState state;
@@ -220,13 +248,7 @@ Result<void> prepare_processor(Cpu& boot_cpu, Cpu& cpu, PhysAddr first_page) {
     const u8 type = v == 3 ? 0xee : 0x8e;  // interrupt gate; breakpoints may be raised by user mode
     tables->idt[v] = {u16(at), KERNEL_CODE, ist, type, u16(at >> 16), u32(at >> 32), 0};
   }
-  // SAFETY: reached only through entry_system_call, which keeps to their calling convention.
-  cpu.arch.dispatch[u32(Call::call)] = reinterpret_cast<void*>(fast_call);
-  cpu.arch.dispatch[u32(Call::reply_receive)] = reinterpret_cast<void*>(fast_reply_receive);
-  cpu.arch.dispatch[u32(Call::notification_signal)] = reinterpret_cast<void*>(fast_signal);
-  cpu.arch.dispatch[u32(Call::notification_wait)] = reinterpret_cast<void*>(fast_wait);
-  cpu.arch.dispatch[u32(Call::yield)] = reinterpret_cast<void*>(fast_yield);
-  cpu.arch.fast_interrupt = reinterpret_cast<void*>(fast_interrupt);
+  install_paths(cpu, cpu.machine.trace_calls);
   return {};
 }
 

@@ -13,8 +13,8 @@ namespace keel::arch {
 // The boot CPU's part of start-up: both functions below, and what the CPUs have in common. Errors: no_memory,
 // not_supported.
 Result<void> set_up_boot_processor(Cpu& cpu, PhysAddr first_page);
-// What a CPU whose Cpu starts at `first_page` needs to run user code: stacks, GDT, IDT, TSS, the dispatch table. Done by
-// the boot CPU for every CPU. Errors: no_memory.
+// What a CPU whose Cpu starts at `first_page` needs to run user code: stacks, GDT, IDT, TSS, the dispatch table. Done
+// by the boot CPU for every CPU. Errors: no_memory.
 Result<void> prepare_processor(Cpu& boot_cpu, Cpu& cpu, PhysAddr first_page);
 // Loads that into the CPU that runs this, with SYSCALL and XSAVE.
 void load_processor(Cpu& cpu);

@@ -107,6 +107,7 @@ void test_rights() {
   hold(ObjectKind::group, group);
   hold(ObjectKind::kernel_control, control);
   hold(ObjectKind::address_space, self().space);
+  hold(ObjectKind::sealer, find_capability("sealer"));
   char name[80];
   for (const FuzzCall& c : kFuzzCalls) {
     if (c.target.kind == ObjectKind::none) continue;

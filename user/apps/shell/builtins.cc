@@ -6,6 +6,7 @@
 
 #include "idl/log.h"
 #include "idl/vfs.h"
+#include "user/apps/shell/commands.h"
 #include "user/apps/shell/shell.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/file.h"
@@ -16,41 +17,9 @@
 namespace keel::shell {
 namespace {
 
-CapIndex kernel_info() { return find_capability("kernel-info"); }
-
-Result<u64> number_of(std::string_view text) {
-  u64 value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return Status::invalid_argument;
-  return value;
-}
-
-struct ProcessName {
-  explicit ProcessName(const sys::ProcessListResult& p) : words{p.name0, p.name1, p.name2} {}
-  std::string_view view() const {
-    const char* text = reinterpret_cast<const char*>(words);
-    usize size = 0;
-    while (size < sizeof words && text[size] != 0) ++size;
-    return {text, size};
-  }
-  u64 words[3];
-};
-
-std::string_view process_state_name(u64 state) {
-  constexpr std::string_view kNames[] = {"new", "running", "exiting", "dead"};
-  return state < std::size(kNames) ? kNames[state] : "?";
-}
-
 std::string_view service_state_name(u32 state) {
   constexpr std::string_view kNames[] = {"waiting", "starting", "ready", "restarting", "stopped", "failed", "absent"};
   return state < std::size(kNames) ? kNames[state] : "?";
-}
-
-u64 usage(std::string_view name) {
-  const Builtin* builtin = find_builtin(name);
-  Output out;
-  out.print("usage: {} {}\n", name, builtin == nullptr ? "" : builtin->arguments);
-  return 2;
 }
 
 // ---- help ----------------------------------------------------------------------------------------------------------
@@ -94,23 +63,6 @@ u64 help(Shell& shell, Words words) {
 
 // ---- processes -----------------------------------------------------------------------------------------------------
 
-u64 ps(Shell& shell, Words) {
-  Output out;
-  out.print("{:>5}  {:<20} {:<8} {:>7} {:>10} {:>10} {:>5}\n", "pid", "name", "state", "threads", "cpu ms",
-            "memory KiB", "caps");
-  for (u64 after = 0;;) {
-    const Result<sys::ProcessListResult> p = sys::process_list(kernel_info(), after);
-    if (!p.has_value()) {
-      if (p.error() == Status::not_found) return 0;
-      return shell.fail("ps", "", p.error());
-    }
-    after = p->id;
-    out.print("{:>5}  {:<20} {:<8} {:>7} {:>10} {:>10} {:>5}\n", p->id, ProcessName(*p).view(),
-              process_state_name(p->state_threads & 0xffff'ffff), p->state_threads >> 32, p->cpu_ns / kMillisecond,
-              p->memory_pages * (kPageSize / 1024), p->capabilities);
-  }
-}
-
 // The process with that number, or nothing.
 Result<sys::ProcessListResult> find_process(u64 pid) {
   if (pid == 0) return Status::not_found;
@@ -119,10 +71,21 @@ Result<sys::ProcessListResult> find_process(u64 pid) {
   return found;
 }
 
+}  // namespace
+
 FixedString<24> name_of_process(u64 pid) {
   if (pid == 0) return "kernel";
   const Result<sys::ProcessListResult> found = find_process(pid);
-  return found.has_value() ? FixedString<24>(ProcessName(*found).view()) : FixedString<24>("gone");
+  return found.has_value() ? FixedString<24>(name_of(*found).view()) : FixedString<24>("gone");
+}
+
+Result<u64> process_of(std::string_view text) {
+  if (const Result<u64> pid = number_of(text); pid.has_value()) return TRY(find_process(*pid)).id;
+  for (u64 after = 0;;) {
+    const sys::ProcessListResult p = TRY(sys::process_list(kernel_info(), after));
+    if (name_of(p).view() == text) return p.id;
+    after = p.id;
+  }
 }
 
 FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
@@ -146,6 +109,8 @@ FixedString<160> names_of_rights(ObjectKind kind, Rights rights) {
   if (text.empty()) text = "-";
   return text;
 }
+
+namespace {
 
 u64 caps(Shell& shell, Words words) {
   const Result<u64> pid = words.size() == 2 ? number_of(words[1]) : Status::invalid_argument;
@@ -213,7 +178,7 @@ u64 kill(Shell& shell, Words words) {
     if (killed.error() == Status::not_found) {
       const Result<sys::ProcessListResult> there = find_process(*pid);
       if (there.has_value()) {
-        format(text, "{} is neither a service nor a job of this shell", ProcessName(*there).view());
+        format(text, "{} is neither a service nor a job of this shell", name_of(*there).view());
         why = text;
       } else {
         why = "no such process";
@@ -390,7 +355,7 @@ Result<u64> read_trace(u64 cpu, u64* cursor, std::vector<Traced>* into) {
 }
 
 std::string_view trace_event_name(TraceEvent event) {
-  constexpr std::string_view kNames[] = {"none", "call", "run", "fault", "interrupt", "kill"};
+  constexpr std::string_view kNames[] = {"none", "call", "run", "fault", "interrupt", "kill", "enter"};
   const usize i = static_cast<usize>(event);
   return i < std::size(kNames) ? kNames[i] : "?";
 }
@@ -429,6 +394,9 @@ u64 trace(Shell& shell, Words words) {
       const bool waits = r.status == r.code && r.code > kLastPlainCall;
       out.print("{} {} {:#x}\n", name == nullptr ? "unknown" : name,
                 waits ? "waits" : status_name(static_cast<Status>(r.status)), r.data);
+    } else if (r.event == TraceEvent::enter) {
+      const char* name = call_name(r.code);
+      out.print("{} {:#x}\n", name == nullptr ? "unknown" : name, r.data);
     } else {
       out.print("{} {:#x}\n", r.code, r.data);
     }
@@ -604,8 +572,13 @@ constexpr std::string_view kMachine = "The machine";
 constexpr std::string_view kShell = "The shell";
 
 constexpr Builtin kBuiltins[] = {
-    {"ps", kProcesses, "", "all processes: state, threads, CPU time, memory, capabilities", ps},
+    {"ps", kProcesses, "", "all processes: state, level, threads, CPU, memory, capabilities, group", ps},
+    {"top", kProcesses, "[-n COUNT]", "the busiest threads, until a key is pressed; -n: so many times", top},
+    {"group", kProcesses, "[WHAT ...]", "share and limit CPU and memory: create limit run show kill remove", group,
+     true},
     {"caps", kProcesses, "PID", "what a process may do: its capabilities and where they came from", caps},
+    {"capctl", kProcesses, "who-can|path|explain ...",
+     "who may do WHAT (path, service, kind); path A B: what B has from A; explain PID INDEX", capctl},
     {"kill", kProcesses, "PID...", "end processes; a service is started again by its policy", kill},
     {"jobs", kProcesses, "", "what runs in the background", jobs},
     {"wait", kProcesses, "[JOB]", "wait until background jobs have ended", wait},
@@ -620,6 +593,7 @@ constexpr Builtin kBuiltins[] = {
     {"irq", kMachine, "", "interrupts and how often they came", irq},
     {"mounts", kMachine, "", "mounted file systems, and why one cannot be used", mounts},
     {"uptime", kMachine, "[-n]", "time since boot; -n: to the nanosecond, and when the prompt came", uptime},
+    {"audit", kMachine, "[N] [--follow]", "who was given, took back or was refused which authority", audit},
     {"trace", kMachine, "[CMD [ARG...]]", "what each processor did last, or while a command ran", trace},
     {"reboot", kMachine, "", "reset the machine", reboot},
     {"poweroff", kMachine, "", "switch the machine off", poweroff},
@@ -662,6 +636,13 @@ u64 work_ns() {
     after = p->id;
     sum += p->cpu_ns;
   }
+}
+
+u64 usage(std::string_view name) {
+  const Builtin* builtin = find_builtin(name);
+  Output out;
+  out.print("usage: {} {}\n", name, builtin == nullptr ? "" : builtin->arguments);
+  return 2;
 }
 
 std::span<const Builtin> builtins() { return kBuiltins; }

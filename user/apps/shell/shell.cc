@@ -144,6 +144,11 @@ u64 Shell::wait_events(Deadline deadline) {
   return *bits;
 }
 
+bool Shell::key_pressed(Deadline deadline) {
+  const Result<FixedBytes<512>> got = console_.read(512, deadline.value, Deadline(deadline.value + kSecond));
+  return got.has_value() && !got->text().empty();
+}
+
 bool Shell::interrupted(Deadline deadline) {
   if (!was_interrupted_) wait_events(deadline);
   return was_interrupted_;
@@ -218,10 +223,22 @@ u64 Shell::run_line(std::string_view line) {
   return run_words(command->words(), command->background(), text);
 }
 
+u64 Shell::run_in_group(CapIndex group, Words words) {
+  if (find_builtin(words[0]) != nullptr) {
+    return fail("shell", words[0], Status::not_supported, "is built in: only a program can run in a group");
+  }
+  start_group_ = group;
+  const u64 status = run_words(words, background_, text_);
+  start_group_ = kNoCapability;
+  return status;
+}
+
 u64 Shell::run_words(Words words, bool background, std::string_view text) {
   if (const Builtin* builtin = find_builtin(words[0])) {
-    if (background)
+    if (background && !builtin->background)
       return fail("shell", words[0], Status::not_supported, "is built in and cannot run in the background");
+    background_ = background;
+    text_ = text;
     return builtin->run(*this, words);
   }
   const std::string_view name = words[0];
@@ -302,7 +319,9 @@ Result<Child> Shell::start(std::string_view path, Words arguments, std::string_v
                                        .image_offset = image.offset,
                                        .arguments = arguments,
                                        .grants = grants,
-                                       .group = children_ ? children_.get() : self().group},
+                                       .group = start_group_ != kNoCapability ? start_group_
+                                                : children_                   ? children_.get()
+                                                                              : self().group},
                                       &step);
   *what = step;
   return child;

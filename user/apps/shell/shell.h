@@ -32,6 +32,13 @@ struct Builtin {
   std::string_view arguments;
   std::string_view help;
   u64 (*run)(Shell& shell, Words words);  // its exit status
+  bool background = false;                // may be followed by &: then it starts a program that is
+};
+
+// A resource group that a person has made.
+struct NamedGroup {
+  FixedString<16> name;
+  Cap group;
 };
 std::span<const Builtin> builtins();
 const Builtin* find_builtin(std::string_view name);
@@ -64,6 +71,8 @@ class Shell {
   // Runs one command line; the exit status.
   u64 run_line(std::string_view line);
   u64 run_words(Words words, bool background, std::string_view text);
+  // The same as a part of the command that runs now, in that group.
+  u64 run_in_group(CapIndex group, Words words);
   // Starts a program as a child: name in /bin, or a path.
   Result<Child> start(std::string_view path, Words arguments, std::string_view* what);
   // Waits until the process is dead or Ctrl-C was typed, which kills it.
@@ -75,7 +84,12 @@ class Shell {
   void begin_foreground();
   void end_foreground();
 
+  // Waits for a key until the deadline; true when one came.
+  bool key_pressed(Deadline deadline);
+
   Jobs& jobs() { return jobs_; }
+  std::vector<NamedGroup>& groups() { return groups_; }
+  ConsoleClient console() const { return console_; }
   LineEditor& editor() { return *editor_; }
   ManagerClient manager() const { return manager_; }
   const CpioArchive& archive() const { return archive_; }
@@ -110,6 +124,10 @@ class Shell {
   Mapping image_;
   CpioArchive archive_;
   Cap children_;
+  CapIndex start_group_;  // pays for the next child; none: children_
+  std::vector<NamedGroup> groups_;
+  bool background_ = false;  // the builtin that runs was followed by &
+  std::string_view text_;    // the whole command line then
   Jobs jobs_;
   Output editor_out_;
   std::unique_ptr<LineEditor> editor_;

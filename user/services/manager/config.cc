@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/format.h"
+#include "user/services/manager/permissions.h"
 
 namespace keel::manager {
 namespace {
@@ -133,7 +134,10 @@ constexpr Word<CapabilityKind> kCapabilityWords[] = {
     {"reboot", CapabilityKind::reboot},
     {"kernel-info", CapabilityKind::kernel_info},
     {"kernel-trace", CapabilityKind::kernel_trace},
+    {"kernel-audit", CapabilityKind::kernel_audit},
     {"kernel-console", CapabilityKind::kernel_console},
+    {"seal", CapabilityKind::seal},
+    {"unseal", CapabilityKind::unseal},
     {"initrd", CapabilityKind::initrd},
 };
 constexpr Word<RestartPolicy> kRestartWords[] = {
@@ -214,11 +218,13 @@ class Parser {
     kHeartbeat,
     kPriority,
     kState,
+    kUid,
+    kGid,
     kKeyCount
   };
   static constexpr std::string_view kKeyNames[kKeyCount] = {
-      "exec",    "args",    "needs",        "provides",  "uses",     "capabilities", "match",
-      "restart", "backoff", "max-restarts", "heartbeat", "priority", "state"};
+      "exec",    "args",         "needs",     "provides", "uses",  "capabilities", "match", "restart",
+      "backoff", "max-restarts", "heartbeat", "priority", "state", "uid",          "gid"};
 
   // Records an error and marks `service` (null: none) as failed.
   void report(u32 line, Service* service, const Sentence& text) {
@@ -287,8 +293,38 @@ class Parser {
     if (service_ != nullptr && service_->is_driver && (seen_ & 1u << kMatch) == 0) {
       report(service_->line, service_, sentence("driver '{}' has no match", service_->name));
     }
+    if (service_ != nullptr) merge_permissions(*service_);
+    permitted_ = {};
     service_ = nullptr;
     skipping_ = false;
+  }
+
+  // What the words of permissions.h gave, beside what was listed.
+  void merge_permissions(Service& s) {
+    const bool all_files = permitted_.files.empty() || (permitted_.files.size() == 1 && permitted_.files[0] == "/");
+    bool room = true;
+    if (!permitted_.files.empty()) {
+      if (has(s.uses, std::string_view("vfs")) && !all_files) {
+        return report(s.line, &s,
+                      sentence("'uses = vfs' gives '{}' all files; file_read would narrow nothing", s.name));
+      }
+      s.files = permitted_.files;
+      if (!has(permitted_.uses, std::string_view("vfs"))) room = permitted_.uses.push_back("vfs");
+    }
+    for (const std::string_view use : permitted_.uses) room = (has(s.uses, use) || s.uses.push_back(use)) && room;
+    for (const CapabilityKind kind : permitted_.capabilities) {
+      bool listed = false;
+      for (const CapabilityWish& wish : s.capabilities) listed = listed || wish.kind == kind;
+      room = (listed || s.capabilities.push_back({.kind = kind})) && room;
+    }
+    if (!room) report(s.line, &s, sentence("'{}' has more than {} uses or capabilities", s.name, kMaxListItems));
+  }
+  template <class T>
+  static bool has(const ConfigList<T>& list, const T& item) {
+    for (const T& other : list) {
+      if (other == item) return true;
+    }
+    return false;
   }
 
   // Calls `add(item)` for each; it answers whether the item is good. `add` reports what else is wrong.
@@ -336,9 +372,14 @@ class Parser {
         return parse_names(key, value, &s.uses);
       case kCapabilities:
         return parse_list(key, value, [&](std::string_view item) {
-          const std::optional<CapabilityWish> wish = parse_capability(item);
-          if (!wish.has_value()) return bad("unknown capability '{}'", item), false;
-          return append(key, &s.capabilities, *wish);
+          if (const std::optional<CapabilityWish> wish = parse_capability(item)) {
+            return append(key, &s.capabilities, *wish);
+          }
+          Sentence why;
+          const PermissionOutcome outcome = grant_permission(item, s.is_driver, permitted_, why);
+          if (outcome == PermissionOutcome::unknown) return bad("unknown capability '{}'", item), false;
+          if (outcome == PermissionOutcome::refused) return report(line_, service_, why), false;
+          return true;
         });
       case kMatch:
         if (!s.is_driver) return bad("only a driver has 'match'");
@@ -377,9 +418,22 @@ class Parser {
         s.state_bytes = *size;
         return;
       }
+      case kUid:
+        return parse_label(value, "uid", &s.uid);
+      case kGid:
+        return parse_label(value, "gid", &s.gid);
       case kKeyCount:
         return;
     }
+  }
+
+  void parse_label(std::string_view value, std::string_view name, u32* label) {
+    std::string_view rest = value;
+    const std::optional<u64> number = take_number(&rest);
+    if (!number.has_value() || !rest.empty() || *number >= kNoLabel) {
+      return bad("{} '{}' is no number below {}", name, value, kNoLabel);
+    }
+    *label = static_cast<u32>(*number);
   }
 
   void parse_backoff(std::string_view value) {
@@ -474,7 +528,8 @@ class Parser {
   Config& config_;
   Service* service_ = nullptr;  // of the open section
   u32 line_ = 0;
-  u32 seen_ = 0;  // keys of the open section
+  u32 seen_ = 0;                // keys of the open section
+  PermissionGrants permitted_;  // in the open section
   bool skipping_ = false;
   std::array<Mark, kMaxServices> mark_{};
   InplaceVector<usize, kMaxServices> path_;

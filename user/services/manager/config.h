@@ -9,8 +9,10 @@
 //   uses = time, block               ports it may call
 //   capabilities = kernel-log, io-ports:0x3f8-0x3ff
 //                                    irq-control irq-control:A[-B] io-ports:A[-B] kernel-log physical-memory reboot
-//                                    acpi (an argument rsdp=ADDRESS) kernel-info kernel-trace kernel-console initrd
+//                                    acpi (an argument rsdp=ADDRESS) kernel-info kernel-trace kernel-audit
+//                                    kernel-console initrd seal unseal
 //                                    With lines, irq-control gives no message interrupts. The clock is everybody's.
+//                                    Also the words of permissions.h: file_read(PATH) hw_disk sys_reboot ...
 //   match = pci:1af4:1042, pci-class:01:00       drivers only: devices it is started for (hexadecimal)
 //   restart = on-failure             always on-failure never
 //   backoff = 10ms..5s               wait before a restart: the first time .. at most; us ms s m
@@ -18,6 +20,8 @@
 //   heartbeat = 2s                   or off
 //   priority = normal                real-time high normal low idle
 //   state = 64K                      memory kept for it across restarts; bytes, K, M
+//   uid = 1000                       labels of its process, for the policies of services; none if not given
+//   gid = 100
 //
 // An error costs only the service it stands in, and those that need it: they get a `failed_reason` and are left out of
 // start_order(). Everything else stays usable. Names are 1..31 of a-z 0-9 - _ .
@@ -34,6 +38,7 @@
 
 #include "base/inplace_vector.h"
 #include "base/types.h"
+#include "user/runtime/permit.h"
 
 namespace keel::manager {
 
@@ -70,8 +75,11 @@ enum class CapabilityKind : u8 {
   reboot,
   kernel_info,
   kernel_trace,
+  kernel_audit,
   kernel_console,
-  initrd
+  initrd,
+  seal,
+  unseal
 };
 
 struct CapabilityWish {
@@ -101,6 +109,7 @@ struct Service {
   ConfigList<std::string_view> provides;
   ConfigList<std::string_view> uses;
   ConfigList<CapabilityWish> capabilities;
+  ConfigList<std::string_view> files;  // what its session of the vfs reaches; none: `uses` decides
   ConfigList<DeviceMatch> match;
   RestartPolicy restart = RestartPolicy::on_failure;
   u64 backoff_first_ns = 10'000'000;
@@ -110,6 +119,8 @@ struct Service {
   u64 heartbeat_ns = 0;  // 0: off
   Priority priority = Priority::normal;
   u64 state_bytes = 0;
+  u32 uid = kNoLabel;
+  u32 gid = kNoLabel;
 
   Sentence failed_reason;  // empty: usable
   bool failed() const { return failed_reason.length != 0; }

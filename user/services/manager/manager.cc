@@ -15,6 +15,8 @@ constexpr u64 kDeviceManagerPatience = 3 * kSecond;
 constexpr u64 kDead = 3;                               // process_info: state
 constexpr std::string_view kDeviceManager = "devmgr";  // the port, and so the service behind it
 
+constexpr std::string_view kPermissionHook = "permission";  // a port that need not be there: user/runtime/permit.h
+
 constexpr Rights kClient =
     rights::transfer | rights::derive | rights::inspect | rights::port::call | rights::port::send;
 constexpr Rights kServe = kClient | rights::port::receive | rights::port::badge;
@@ -402,6 +404,8 @@ Result<void> Manager::try_start(Record& r, const Service& service, const char** 
                                    .arguments = {arguments.begin(), arguments.size()},
                                    .grants = {grants.list.begin(), grants.list.size()},
                                    .group = CapIndex(r.group),
+                                   .label_authority = authority_.control,
+                                   .labels = {service.uid, service.gid},
                                    .level = level_of(service.priority)},
                                   what));
   r.pid = child.id;
@@ -454,6 +458,7 @@ void Manager::collect_grants(Record& r, const Service& service, Grants& grants) 
 void Manager::grant_use(Record& r, std::string_view use, Grants& grants) {
   if (use == "manager" || use == "names") return;
   const Provider provider = find_provider(use, config_, table_);
+  if (provider.record == nullptr && use == kPermissionHook) return;  // its own rules decide then
   if (provider.record == nullptr || provider.record->state == ServiceState::failed ||
       provider.record->state == ServiceState::absent) {
     log_warning("{}: nobody provides {}", text_of(r.name), use);
@@ -486,6 +491,12 @@ void Manager::grant_wish(const CapabilityWish& wish, u32 ports_before, Grants& g
       return grants.add("kernel-info", authority_.control, kShare | k::read);
     case CapabilityKind::kernel_trace:
       return grants.add("kernel-trace", authority_.control, kShare | k::trace);
+    case CapabilityKind::kernel_audit:
+      return grants.add("kernel-audit", authority_.control, kShare | k::audit);
+    case CapabilityKind::seal:
+      return grants.add("seal", authority_.sealer, kShare | rights::sealer::seal);
+    case CapabilityKind::unseal:
+      return grants.add("unseal", authority_.sealer, kShare | rights::sealer::unseal);
     case CapabilityKind::kernel_console:
       return grants.add("kernel-console", authority_.control, kShare | k::tune);
     case CapabilityKind::initrd:

@@ -32,7 +32,7 @@ inline constexpr u64 kExitTimedOut = 138;
 
 // What the manager was given that services may be given parts of.
 struct Authority {
-  CapIndex control, initrd, physical, irq, io, time;
+  CapIndex control, sealer, initrd, physical, irq, io, time;
   std::string_view rsdp;
 };
 
@@ -120,6 +120,7 @@ class ManagerService final : public ManagerServer {
   Result<void> ready(Session session) override;
   void heartbeat(Session session) override;
   Result<GivenCap> state(Session session) override;
+  Result<ManagerFileAccessReply> file_access(Session session, u64 service, u64 index) override;
   Result<void> restart(Session session, std::string_view name) override;
   Result<void> power(Session session, u32 action) override;
 

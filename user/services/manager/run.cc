@@ -14,6 +14,7 @@ constexpr u64 kOwnQueue = 64;
 
 Authority authority() {
   return {.control = find_capability("control"),
+          .sealer = find_capability("sealer"),
           .initrd = find_capability("initrd"),
           .physical = find_capability("physical"),
           .irq = find_capability("irq"),

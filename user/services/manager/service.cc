@@ -71,6 +71,16 @@ Result<GivenCap> ManagerService::state(Session session) {
                                                       rights::memory::read | rights::memory::write)));
 }
 
+Result<ManagerFileAccessReply> ManagerService::file_access(Session, u64 service, u64 index) {
+  const std::span<Record> records = manager_.table().records();
+  if (service == 0) return ManagerFileAccessReply{};  // ourselves
+  const Service* s = service > records.size() ? nullptr : manager_.service_of(records[service - 1]);
+  if (s == nullptr) return Status::not_found;
+  return ManagerFileAccessReply{
+      .path = index < s->files.size() ? FixedString<255>(s->files[index]) : FixedString<255>(),
+      .labelled = s->uid != kNoLabel || s->gid != kNoLabel};
+}
+
 Result<void> ManagerService::restart(Session session, std::string_view name) {
   if (!may_command(session)) return Status::access_denied;
   Record* r = manager_.table().find(name);
@@ -100,9 +110,12 @@ Result<NamesListReply> NamesService::list(Session session, u64 cursor) {
   for (const Record& r : manager_.table().records()) {
     const Service* service = manager_.service_of(r);
     if (service == nullptr) continue;
-    for (const std::string_view port : service->provides) {
+    for (usize i = 0; i < service->provides.size(); ++i) {
       if (number++ < cursor) continue;
-      return NamesListReply{.next = number, .name = instance_name(port, instance_of(r)).view()};
+      const Result<sys::CapInfoResult> info = sys::cap_info(CapIndex(i < kMaxPorts ? r.ports[i] : 0));
+      return NamesListReply{.next = number,
+                            .name = instance_name(service->provides[i], instance_of(r)).view(),
+                            .object = info.has_value() ? info->object : 0};
     }
   }
   return Status::not_found;

@@ -9,6 +9,7 @@
 #include "user/runtime/print.h"
 #include "user/runtime/service_loop.h"
 #include "user/runtime/start.h"
+#include "user/services/vfs/access.h"
 #include "user/services/vfs/path_walk.h"
 
 namespace keel::vfs {
@@ -69,26 +70,49 @@ class Mounts final : public FileSystems {
   InplaceVector<Mount, kMaxMounts> list_;
 };
 
+// The mounts as a caller sees them.
+class CallersMounts final : public FileSystems {
+ public:
+  CallersMounts(Mounts& mounts, const Caller& caller) : mounts_(mounts), caller_(caller) {}
+  usize count() const override { return mounts_.count(); }
+  std::string_view path(usize number) const override { return mounts_.path(number); }
+  Result<NodeInfo> root(usize number) override { return mounts_.root(number); }
+  Result<NodeInfo> lookup(usize number, u64 directory, std::string_view name) override {
+    return mounts_.lookup(number, directory, name);
+  }
+  Result<FixedString<1024>> read_link(usize number, u64 inode) override { return mounts_.read_link(number, inode); }
+  bool may_search(const NodeInfo& directory) const override { return caller_.may_search(directory); }
+
+ private:
+  Mounts& mounts_;
+  const Caller& caller_;
+};
+
 class Vfs final : public VfsServer {
  public:
   explicit Vfs(Mounts& mounts) : mounts_(mounts) {}
 
-  Result<NodeInfo> stat(Session, std::string_view path) override {
-    return TRY(walk_path(mounts_, path, LastLink::keep)).info;
+  Result<NodeInfo> stat(Session session, std::string_view path) override {
+    return TRY(walk(TRY(caller(session)), path, LastLink::keep, 0)).info;
   }
 
-  Result<VfsResolveReply> resolve(Session, std::string_view path) override {
-    const Place place = TRY(walk_path(mounts_, path, LastLink::follow));
-    return VfsResolveReply{.file_system = GivenCap(mounts_[place.file_system].client.port()), .info = place.info};
+  Result<VfsResolveReply> resolve(Session session, std::string_view path) override {
+    const Caller who = TRY(caller(session));
+    const Place place = TRY(walk(who, path, LastLink::follow, kAccessRead));
+    const FileSystemClient& client = mounts_[place.file_system].client;
+    // Who does not get all gets this one node.
+    if (who.is_restricted())
+      return VfsResolveReply{.file_system = TRY(client.open(place.info.inode)), .info = place.info};
+    return VfsResolveReply{.file_system = GivenCap(client.port()), .info = place.info};
   }
 
-  Result<FixedString<1024>> read_link(Session, std::string_view path) override {
-    const Place place = TRY(walk_path(mounts_, path, LastLink::keep));
+  Result<FixedString<1024>> read_link(Session session, std::string_view path) override {
+    const Place place = TRY(walk(TRY(caller(session)), path, LastLink::keep, 0));
     return mounts_.read_link(place.file_system, place.info.inode);
   }
 
-  Result<FixedBytes<3072>> read_dir(Session, std::string_view path, u64 cookie) override {
-    const Place place = TRY(walk_path(mounts_, path, LastLink::follow));
+  Result<FixedBytes<3072>> read_dir(Session session, std::string_view path, u64 cookie) override {
+    const Place place = TRY(walk(TRY(caller(session)), path, LastLink::follow, kAccessRead));
     if (place.info.type != static_cast<u32>(FileType::directory)) return Status::not_a_directory;
     FixedBytes<3072> out;
     while (cookie < kMountCookie && out.empty()) {
@@ -139,6 +163,17 @@ class Vfs final : public VfsServer {
   }
 
  private:
+  Result<Caller> caller(Session session) {
+    const Labels labels = TRY(caller_labels());  // before anything else is asked of anybody
+    return Caller(*TRY(access_.of(session.badge)), labels);
+  }
+  Result<Place> walk(const Caller& who, std::string_view path, LastLink last, u32 wanted) {
+    CallersMounts mounts(mounts_, who);
+    Place place = TRY(walk_path(mounts, path, last));
+    TRY(who.check(place.path, place.info, wanted));
+    return place;
+  }
+
   bool is_mount(std::string_view directory, std::string_view name) const {
     for (usize i = 1; i < mounts_.count(); ++i) {
       if (mounts_.name_below(i, directory) == name) return true;
@@ -147,6 +182,7 @@ class Vfs final : public VfsServer {
   }
 
   Mounts& mounts_;
+  AccessTable access_{ManagerClient(find_capability("manager"))};
 };
 
 }  // namespace

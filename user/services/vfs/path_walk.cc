@@ -75,6 +75,7 @@ class Walk {
 
   Result<void> step(std::string_view name, bool follow) {
     if (!is_type(stack_.back().info, FileType::directory)) return Status::not_a_directory;
+    if (!systems_.may_search(stack_.back().info)) return Status::access_denied;
     if (name == ".") return {};
     if (name == "..") {
       if (stack_.size() > 1) stack_.pop_back();

@@ -5,7 +5,8 @@
 //              the root and above a mount point it is right without asking a file system. A symbolic link counts
 //              against kMaxLinks; its target may be absolute or relative. A trailing '/' demands a directory, behind a
 //              link. A mount point hides what its parent has under that name, and need not exist there.
-// Errors       not_found, not_a_directory, too_many_links, too_big (a name above 255 bytes, a path above kMaxWalkBytes
+// Errors       not_found, not_a_directory, access_denied (a directory that may not be searched), too_many_links,
+// too_big (a name above 255 bytes, a path above kMaxWalkBytes
 //              with its links expanded), those of the file systems.
 // Costs        one lookup per component; no state is kept.
 #pragma once
@@ -31,6 +32,8 @@ class FileSystems {
   virtual Result<NodeInfo> root(usize number) = 0;
   virtual Result<NodeInfo> lookup(usize number, u64 directory, std::string_view name) = 0;
   virtual Result<FixedString<1024>> read_link(usize number, u64 inode) = 0;
+  // Whether names in the directory may be looked up.
+  virtual bool may_search(const NodeInfo&) const { return true; }
 
  protected:
   ~FileSystems() = default;

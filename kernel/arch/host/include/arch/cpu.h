@@ -8,6 +8,7 @@ namespace keel::arch {
 
 struct CpuState {
   u64 clock = 0;                // time stamp counter; tests advance it
+  u64 clock_step = 0;           // and so does each reading, by this
   u64 timer_ns = ~u64{0};       // what the timer was set to
   bool self_interrupt = false;  // asked for and not yet taken
   Atomic<bool> ipi{false};      // from another CPU, not yet taken

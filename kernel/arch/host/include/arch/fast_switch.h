@@ -6,6 +6,9 @@
 #include "kernel/core/cpu.h"
 #include "kernel/core/thread.h"
 
+// A function of its own: the sanitizers want a frame that the fast paths' calling convention cannot have.
+#define KEEL_FAST_PART [[gnu::noinline]]
+
 namespace keel::arch {
 
 inline void copy_words(u64* to, const u64* from, u64 count) {

@@ -15,6 +15,9 @@ struct alignas(64) InitialVectorState {
 };
 extern "C" [[gnu::visibility("hidden")]] const InitialVectorState initial_vector_area;
 
+// A part of a fast path that is a function to be readable.
+#define KEEL_FAST_PART [[gnu::always_inline]]
+
 // `count` > 0 words, which do not overlap.
 [[gnu::always_inline]] inline void copy_words(u64* to, const u64* from, u64 count) {
   asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");

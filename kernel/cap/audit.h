@@ -1,0 +1,64 @@
+// AuditRing: who gave, took or was refused which authority: typed records (abi/types.h, AuditRecord) in a ring per CPU.
+// It is apart from the trace, so that a busy machine does not push them out.
+//
+// Invariants   I1 records [next_ - kRecords, next_) are there, each under its number; numbers start at 1, without gaps.
+//              I2 a denial that equals the record before it is counted there, as long as nobody has read that: who is
+//                 refused in a loop pushes nothing out.
+// Locks        none: the CPU itself writes, any may read. A record that is written while it is read has no number then,
+//              and counts as overwritten.
+// Costs        a record is 8 stores and a read of the time stamp counter, about 50 instructions with the call.
+// See          docs/subsystems/log-and-trace.md, audit_inline.h, audit_test.cc
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "abi/status.h"
+#include "abi/types.h"
+#include "base/atomic.h"
+#include "kernel/core/clock.h"
+
+namespace keel {
+
+class Cpu;
+class KObject;
+class Process;
+
+class AuditRing {
+ public:
+  static constexpr u32 kRecords = 512;
+
+  // The number is given here; time_ns is a time stamp as yet.
+  void add(const AuditRecord& record);
+  void add_denial(const AuditRecord& record);
+  struct Part {
+    u64 next;   // to go on with
+    u64 count;  // that were copied
+    u64 lost;   // that were overwritten before
+  };
+  // Copies records from number `first` (0: the oldest) on.
+  Part read(const Clock& clock, u64 first, std::span<AuditRecord> out);
+
+ private:
+  static constexpr u32 kWords = sizeof(AuditRecord) / sizeof(u64);
+  using Words = std::array<u64, kWords>;
+  // Word 0 is the record's number; 0 while it is written.
+  struct Slot {
+    Atomic<u64> words[kWords];
+  };
+  void store(u64 number, const AuditRecord& record);
+  bool load(u64 number, AuditRecord* record) const;
+
+  Slot slots_[kRecords];
+  Atomic<u64> next_{1};
+  Atomic<u64> read_{0};  // the greatest number that somebody has read
+};
+
+// `process` did that with a capability to the object; 0: the kernel.
+void audit(Cpu& cpu, AuditEvent event, u64 process, u64 other, const KObject& object, u16 rights);
+// A message has carried a capability from one process to another. Every path that moves or copies one says so here.
+void audit_transfer(Cpu& cpu, const Process& from, const Process& to, const KObject& object, u16 rights);
+// A call of the process was refused for the capability that it named by `index`.
+void audit_denial(Cpu& cpu, const Process& process, CapIndex index, u8 call, Status status);
+
+}  // namespace keel
