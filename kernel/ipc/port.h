@@ -28,7 +28,7 @@ class Port final : public KObject {
  public:
   static constexpr ObjectKind kKind = ObjectKind::port;
   static constexpr u32 kMaxQueue = 64;
-  static constexpr u32 kWokenAtOnce = 8;  // at its end
+  static constexpr u32 kWokenAtOnce = 4;  // at its end
 
   // Errors: no_memory, quota_exceeded.
   static Result<RefPtr<Port>> create(Cpu& cpu, ResourceGroup& group, u32 queue_messages);
