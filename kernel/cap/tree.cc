@@ -165,7 +165,8 @@ bool release_slot_node(Cpu& cpu, CapNode& node) {
 
 Result<bool> begin_revoke(Cpu& cpu, CapNode& root) {
   LockGuard guard(cpu, root.object->tree_lock());
-  if (root.kind != NodeKind::slot) return Status::revoked;  // given up meanwhile: a tombstone's mark would stay
+  // Given up meanwhile: a tombstone's mark would stay. (A lease is one that ends itself.)
+  if (root.kind != NodeKind::slot && !(root.is_lease && root.linked())) return Status::revoked;
   if (root.dying) return false;
   root.dying = true;
   root.object->begin_revoke();
@@ -238,7 +239,7 @@ bool revoke_step(Cpu& cpu, CapNode& root, u32 leaves) {
       if (taken.count == 0) {
         root.object->tree_lock().assert_held();
         other = next_leaf(root);
-        if (other == nullptr) return !object.has_revoked_regions();  // in another CPU's hands
+        if (other == nullptr) return !object.has_revoked_regions();
         kind = other->kind;
         taken.tombstones = remove_locked(object, *other);
         if (kind == NodeKind::region) object.add_revoked_region(*other);
