@@ -133,6 +133,8 @@ class KObject : public Work {
   // Acts on the events at once when the object is local, else makes its home do so, soon.
   void post(Cpu& cpu, u32 events);
   virtual void on_event(Cpu&) {}
+  // From home, for what is too much for one entry: acts on the events again, soon.
+  void post_again(Cpu& cpu, u32 events);
 
   bool step(Cpu& cpu) override;    // frees the object
   void arrive(Cpu& cpu) override;  // what was posted
