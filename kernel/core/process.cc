@@ -11,6 +11,11 @@
 #include "kernel/object/notification.h"
 
 namespace keel {
+namespace {
+
+constexpr u32 kThreadsPerStep = 2;  // law 3 and docs/invariants.md, "bounded work"
+
+}  // namespace
 
 Process::Process(ResourceGroup& group, const ProcessName& name) : KObject(ObjectKind::process, group), name_(name) {}
 
@@ -71,7 +76,7 @@ void Process::kill(Cpu& cpu, u64 status) {
 
 // The teardown goes where the threads are: each dies on its own CPU.
 bool Process::exit_step(Cpu& cpu) {
-  for (u32 i = 0; i < 8; ++i) {
+  for (u32 i = 0; i < kThreadsPerStep; ++i) {
     Thread* thread = first_thread(cpu);
     if (thread == nullptr) break;
     if (thread->home() != &cpu) {

@@ -30,7 +30,7 @@ Result<void> WordTable::wait(Cpu& cpu, Thread& thread, const WordRef& word, u32 
 
 u64 WordTable::wake(Cpu& cpu, const WordRef& word, u64 count) {
   SharedQueue& queue = bucket(word);
-  if (count > 64) count = 64;
+  if (count > kMostWoken) count = kMostWoken;
   WaitQueue claimed;
   {
     LockGuard guard(cpu, queue.lock());

@@ -13,9 +13,10 @@ struct WordRef;
 
 class WordTable {
  public:
+  static constexpr u64 kMostWoken = 32;
   // Queues the current thread unless the word differs. Errors: would_block (it differs), timed_out, cancelled.
   Result<void> wait(Cpu& cpu, Thread& thread, const WordRef& word, u32 expected, Deadline deadline);
-  // Wakes up to `count` waiters of the word, 64 at most; answers how many.
+  // Wakes up to `count` waiters of the word, kMostWoken at most; answers how many.
   u64 wake(Cpu& cpu, const WordRef& word, u64 count);
 
  private:

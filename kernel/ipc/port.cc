@@ -370,12 +370,24 @@ void Port::on_handle_dropped(Cpu& cpu, Rights dropped) {
 // The last right to receive went.
 void Port::on_event(Cpu& cpu) {
   if (has_receiver_right()) return;  // another has come
-  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
+  if (!fail_callers(cpu)) post_again(cpu, kOwnEvent);
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
-  while (Thread* client = callers_.first()) client->abort_wait(cpu, Status::peer_died);
-  while (Thread* server = receiver(cpu)) server->abort_wait(cpu, Status::revoked);
+  if (!fail_callers(cpu)) return post_again(cpu, kZeroHandles);
+  for (u32 n = 0; Thread* server = receiver(cpu); ++n) {
+    if (n == kWokenAtOnce) return post_again(cpu, kZeroHandles);
+    server->abort_wait(cpu, Status::revoked);
+  }
+}
+
+// Answers some of the queued callers PeerDied. True when none is left.
+bool Port::fail_callers(Cpu& cpu) {
+  for (u32 n = 0; Thread* client = callers_.first(); ++n) {
+    if (n == kWokenAtOnce) return false;
+    client->abort_wait(cpu, Status::peer_died);
+  }
+  return true;
 }
 
 void Port::wake_revoked(Cpu& cpu) {

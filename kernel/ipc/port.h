@@ -28,6 +28,7 @@ class Port final : public KObject {
  public:
   static constexpr ObjectKind kKind = ObjectKind::port;
   static constexpr u32 kMaxQueue = 64;
+  static constexpr u32 kWokenAtOnce = 4;  // at its end
 
   // Errors: no_memory, quota_exceeded.
   static Result<RefPtr<Port>> create(Cpu& cpu, ResourceGroup& group, u32 queue_messages);
@@ -116,6 +117,7 @@ class Port final : public KObject {
     count_rights();
   }
   void destroy(Cpu& cpu) override;
+  bool fail_callers(Cpu& cpu);
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
   void add_caller(Cpu& cpu, Thread& client, u64 badge);

@@ -201,7 +201,7 @@ bool MemoryObject::release_step(Cpu& cpu) {
   FrameAllocator& frames = cpu.machine.frames;
   const u32 top = levels_;
   LockGuard guard(cpu, lock_);
-  for (i32 budget = kPinBatch; cursor_ < pages_; --budget) {
+  for (i32 budget = kReleaseBatch; cursor_ < pages_; --budget) {
     if (budget == 0) return false;
     Slot* path[4];
     u32 level = top;

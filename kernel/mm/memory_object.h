@@ -69,6 +69,7 @@ class MemoryObject final : public KObject {
 
   static constexpr i32 kZeroBatch = 8;
   static constexpr i32 kPinBatch = 64;
+  static constexpr i32 kReleaseBatch = 8;  // pages given back in a step of its end
 
  private:
   template <class T, class... A>

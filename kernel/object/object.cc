@@ -72,6 +72,12 @@ void KObject::post(Cpu& cpu, u32 events) {
   }
 }
 
+void KObject::post_again(Cpu& cpu, u32 events) {
+  if (posted_.fetch_or(events, kAcqRel) != 0) return;  // pairs with arrive()
+  add_ref();
+  cpu.send(*home(), *this);
+}
+
 void KObject::arrive(Cpu& cpu) {
   if (end_.load(kRelaxed) == End::releasing) return cpu.work.push(*this);
   if (!is_local(cpu)) {  // it moved on meanwhile

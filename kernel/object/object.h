@@ -76,7 +76,8 @@ class KObject : public Work {
  public:
   ObjectKind kind() const { return kind_; }
   // The CPU that a homed object belongs to. Only code on that CPU changes it; others may read it to know where to go.
-  Cpu* home() const { return home_.load(kAcquire); }  // pairs with set_home()
+  Cpu* home() const { return home_.load(kAcquire); }       // pairs with set_home()
+  const Atomic<Cpu*>& home_word() const { return home_; }  // for the fast paths, which compare it in place
   // On the home CPU, when nobody waits in the object: from now on it belongs to `to`.
   void set_home(Cpu& to) { home_.store(&to, kRelease); }  // what was done here is seen there
   // Not homed, or homed here.
@@ -132,6 +133,8 @@ class KObject : public Work {
   // Acts on the events at once when the object is local, else makes its home do so, soon.
   void post(Cpu& cpu, u32 events);
   virtual void on_event(Cpu&) {}
+  // From home, for what is too much for one entry: acts on the events again, soon.
+  void post_again(Cpu& cpu, u32 events);
 
   bool step(Cpu& cpu) override;    // frees the object
   void arrive(Cpu& cpu) override;  // what was posted

@@ -9,7 +9,7 @@ namespace keel::sys {
 namespace {
 
 constexpr u32 kLeavesPerStep = 16;
-constexpr u32 kRevokeSteps = 2;  // per entry
+constexpr u32 kRevokeSteps = 1;  // per entry
 
 u64 kind_and_rights(u64 header) { return u64(CapSlot::kind(header)) | u64{CapSlot::rights(header)} << 16; }
 

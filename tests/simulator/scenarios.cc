@@ -320,21 +320,20 @@ std::function<void()> revokes(World& w) {
     if (state++ == 0 && w.chance(2)) return ask(Call::cap_revoke, child);
     return leave();
   });
-  w.thread(a, kNormalLevel, [&w, &b, root, to_b, revoked, state = 0](Thread&, const Answer& last) mutable -> Act {
+  w.thread(a, kNormalLevel, [&w, root, to_b, revoked, state = 0](Thread&, const Answer& last) mutable -> Act {
     switch (state++) {
       case 0:
         return ask(Call::cap_grant, to_b, {root.value, 0xff, 0});
       case 1:
         return ask(Call::cap_revoke, root);
-      default:
+      case 2:
         if (last.status != Status::ok) w.fail("revoke failed");
         *revoked = true;
-        u32 cursor = 0;
-        while (CapSlot* slot = b.caps.next(&cursor)) {
-          if (CapSlot::kind(slot->load()) == ObjectKind::notification) w.fail("a capability outlived its revocation");
-          ++cursor;
-        }
-        return leave();
+        return ask(Call::process_capability, to_b, {0});
+      default:
+        if (last.status != Status::ok) return leave();  // that were all, or the process has ended
+        if (ObjectKind(last.word[2] & 0xff) == ObjectKind::notification) w.fail("a capability outlived its revocation");
+        return ask(Call::process_capability, to_b, {last.word[0]});
     }
   });
   return [&w, revoked] {

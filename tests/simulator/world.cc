@@ -159,6 +159,12 @@ void World::enter(Cpu& cpu, Thread& t) {
       return fast_reply_receive(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu, s.rax);
     case Call::notification_signal:
       return fast_signal(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu, s.rax);
+    case Call::notification_wait:
+      return fast_wait(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu, s.rax);
+    case Call::yield:
+      return fast_yield(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu, s.rax);
+    case Call::cap_derive:
+      return fast_derive(w[4], w[5], w[6], w[7], s.rdi, w[0], w[1], nullptr, w[2], w[3], &cpu, s.rax);
     default:
       (void)enter_system_call(cpu);
   }

@@ -15,7 +15,12 @@ bool wait_while(Atomic<u32>& word, u32 expected, Deadline deadline) {
 
 void wake(Atomic<u32>& word, u32 count) {
   // Fails only if nobody ever touched the page, so that nobody waits.
-  static_cast<void>(sys::word_wake(reinterpret_cast<u64>(&word), count));
+  // The kernel wakes some at a time.
+  while (count > 0) {
+    const u64 woken = sys::word_wake(reinterpret_cast<u64>(&word), count).value_or(0);
+    if (woken == 0) return;
+    count -= woken;
+  }
 }
 
 void Mutex::lock_slow(u32 seen) {

@@ -1,5 +1,6 @@
-// Fuzzer of the running kernel: rounds of worker processes that make random calls (worker/main.cc) on all CPUs. After each round everything
-// they had must be back. The boot options: seed=N (kernel's; the fuzzer's seed follows from it), test=N: how many calls.
+// Fuzzer of the running kernel: rounds of worker processes that make random calls (worker/main.cc) on all CPUs. After
+// each round everything they had must be back. The boot options: seed=N (kernel's; the fuzzer's seed follows from it),
+// test=N: how many calls.
 #include <algorithm>
 #include <cstring>
 
@@ -78,25 +79,31 @@ void round(const CpioEntry& file, fuzz::Account& account, CapIndex account_memor
         {"reply", reply.get()},
         {"timer", timer.get()},
         {"memory", memory.get()},
-        {"control", control, Rights(rights::inspect | rights::derive | rights::transfer | rights::kernel_control::read | rights::kernel_control::log_write |
-                                    rights::kernel_control::log_read | rights::kernel_control::trace | rights::kernel_control::audit |
-                                    rights::kernel_control::label)},
+        {"control", control,
+         Rights(rights::inspect | rights::derive | rights::transfer | rights::kernel_control::read |
+                rights::kernel_control::log_write | rights::kernel_control::log_read | rights::kernel_control::trace |
+                rights::kernel_control::audit | rights::kernel_control::label)},
         {"sealer", find_capability("sealer")},
         {"irq", find_capability("irq")},
         {"ports", find_capability("io"), 0, kDebugPort},
         {"sibling", i > 0 ? workers[i - 1].get() : group.get()},
     };
     const char* what = "?";
-    Result<Child> child = spawn_process(
-        {.name = "fuzz_worker", .image = file.data, .arguments = {}, .grants = grants, .group = group.get(), .level = kNormalLevel},
-        &what);
+    Result<Child> child = spawn_process({.name = "fuzz_worker",
+                                         .image = file.data,
+                                         .arguments = {},
+                                         .grants = grants,
+                                         .group = group.get(),
+                                         .level = kNormalLevel},
+                                        &what);
     if (!child.has_value()) break;  // the others have used up the group, or killed it
     workers[i] = std::move(child->process);
   }
   const Deadline end_of_round = after(kRoundNs);
   while (account.calls.load(kRelaxed) < until && !has_passed(end_of_round)) {
     bool alive = false;
-    for (const Cap& w : workers) alive = alive || (w && sys::process_info(w.get()).has_value() && sys::process_info(w.get())->state < 2);
+    for (const Cap& w : workers)
+      alive = alive || (w && sys::process_info(w.get()).has_value() && sys::process_info(w.get())->state < 2);
     if (!alive) break;
     sleep_until(after(5 * kMillisecond));
   }
@@ -137,8 +144,8 @@ int main() {
     while (counters() != before && !has_passed(patience)) sleep_until(after(kMillisecond));
     const Counters now = counters();
     if (now != before)
-      say(format_to(line, "# processes {} threads {} capabilities {}, before {} {} {}", now.processes, now.threads, now.capabilities,
-                    before.processes, before.threads, before.capabilities));
+      say(format_to(line, "# processes {} threads {} capabilities {}, before {} {} {}", now.processes, now.threads,
+                    now.capabilities, before.processes, before.threads, before.capabilities));
     need(now == before, "not everything was given back");
     const u64 free = need(sys::system_info(control), "info").free_pages;
     if (rounds == 3) free_before = free;

@@ -1,5 +1,6 @@
-// Makes random system calls with whatever capabilities it holds, from three threads, until the parent's account says that it is enough or
-// it has killed itself. The generator is the table of calls (abi/calls.toml, through abi/fuzz_calls.h).
+// Makes random system calls with whatever capabilities it holds, from three threads, until the parent's account says
+// that it is enough or it has killed itself. The generator is the table of calls (abi/calls.toml, through
+// abi/fuzz_calls.h).
 #include <cstring>
 
 #include "abi/fuzz_calls.h"
@@ -64,8 +65,11 @@ class Generator {
     }
   }
   u64 number() {
-    static constexpr u64 kEdges[] = {0, 1, 2, 8, 9, 16, 63, 64, 65, 448, 449, 480, 481, 511, 512, 0xfff, 0x1000, 0xffff, 0x10000, 0x7fff'ffff,
-                                     0xffff'ffff, u64{1} << 32, u64{1} << 47, u64{1} << 63, ~u64{0} - 1, ~u64{0}};
+    static constexpr u64 kEdges[] = {
+        0,           1,      2,       8,           9,           16,           63,           64,
+        65,          448,    449,     480,         481,         511,          512,          0xfff,
+        0x1000,      0xffff, 0x10000, 0x7fff'ffff, 0xffff'ffff, u64{1} << 32, u64{1} << 47, u64{1} << 63,
+        ~u64{0} - 1, ~u64{0}};
     switch (below(4)) {
       case 0:
         return below(64);
@@ -87,7 +91,11 @@ class Generator {
     }
     return capability();
   }
-  u64 capability() { return below(50) == 0 ? number() : below(100) == 0 ? g_pool[below(kPool)] ^ u64{1} << below(64) : g_pool[below(kPool)]; }
+  u64 capability() {
+    return below(50) == 0    ? number()
+           : below(100) == 0 ? g_pool[below(kPool)] ^ u64 { 1 } << below(64)
+                             : g_pool[below(kPool)];
+  }
   // Mostly in memory that nothing depends on.
   u64 address() {
     if (below(2000) == 0) return next() & 0x7fff'ffff'ffff;
@@ -115,8 +123,10 @@ class Generator {
           break;
         case FuzzArg::number:
           w[i] = below(3) == 0 ? capability() : number();
-          if (below(2) == 0 && (Call(call.number) == Call::space_map || Call(call.number) == Call::cap_grant) && i == 0) w[i] = capability(ObjectKind::memory);
-          if ((Call(call.number) == Call::space_unmap || Call(call.number) == Call::space_protect) && i == 0) w[i] = address();
+          if (below(2) == 0 && (Call(call.number) == Call::space_map || Call(call.number) == Call::cap_grant) && i == 0)
+            w[i] = capability(ObjectKind::memory);
+          if ((Call(call.number) == Call::space_unmap || Call(call.number) == Call::space_protect) && i == 0)
+            w[i] = address();
           break;
         case FuzzArg::address:
           w[i] = address();
@@ -132,7 +142,8 @@ class Generator {
           break;
         case FuzzArg::message:
           w[i] = next();
-          descriptor = Descriptor::make(u32(below(10) == 0 ? below(512) : below(12)), u32(below(3) == 0 ? below(8) : 0), u32(below(16)));
+          descriptor = Descriptor::make(u32(below(10) == 0 ? below(512) : below(12)), u32(below(3) == 0 ? below(8) : 0),
+                                        u32(below(16)));
           for (u64& c : page.capabilities) c = capability();
           break;
       }
@@ -168,7 +179,8 @@ class Generator {
     register u64 r14 asm("r14") = w[6];
     register u64 r15 asm("r15") = w[7];
     asm volatile("syscall"
-                 : "+a"(rax), "+D"(rdi), "+S"(w[0]), "+d"(w[1]), "+r"(r8), "+r"(r9), "+r"(r12), "+r"(r13), "+r"(r14), "+r"(r15)
+                 : "+a"(rax), "+D"(rdi), "+S"(w[0]), "+d"(w[1]), "+r"(r8), "+r"(r9), "+r"(r12), "+r"(r13), "+r"(r14),
+                   "+r"(r15)
                  :
                  : "rcx", "r10", "r11", "memory");
     w[2] = r8, w[3] = r9, w[4] = r12, w[5] = r13, w[6] = r14, w[7] = r15;
@@ -196,7 +208,8 @@ int main() {
   for (u32 i = count; i < kPool; ++i) g_pool[i] = g_pool[i % count];
   for (u32 i = 0; i < kPool; ++i) g_kinds[i] = kind_of(CapIndex(g_pool[i]));
   const u64 seed = g_account->seed.fetch_add(kThreads, kRelaxed);
-  static Generator generators[kThreads] = {Generator(seed * 77 + 1), Generator(seed * 77 + 2), Generator(seed * 77 + 3)};
+  static Generator generators[kThreads] = {Generator(seed * 77 + 1), Generator(seed * 77 + 2),
+                                           Generator(seed * 77 + 3)};
   Thread threads[kThreads - 1];
   for (u32 i = 1; i < kThreads; ++i) {
     auto made = Thread::create([](void* g) { static_cast<Generator*>(g)->run(); }, &generators[i]);

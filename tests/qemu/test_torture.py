@@ -1,0 +1,33 @@
+"""Torture on parallel CPUs: random calls (tests/system/fuzz), attacks on capabilities (tests/system/attack), processes made and killed
+(tests/system/churn). `seed=` fixes the kernel's random numbers, and with them what the programs do; what the CPUs do at the same time it
+does not. KEEL_LONG=1 runs more."""
+import os
+
+from keel_qemu import Guest, LONG, cases
+import qemu
+
+# Seeds that once broke the kernel: calls without a target travelled (1).
+SEEDS = [1]
+FUZZ_CALLS = int(os.environ.get('FUZZ_CALLS', 10_000_000 if LONG else 1_000_000))
+
+
+def run(image, *, seed, amount, smp=2):
+    with Guest(smp=smp, initrd=qemu.build_dir() / f'{image}.img', append=f'seed={seed} test={amount}', limit=4 * 3600) as guest:
+        guest.expect(rf'(?:ok|not ok) \d+ - {image}', timeout=4 * 3600)
+        guest.expect_success()
+
+
+@cases(seed=SEEDS)
+def test_fuzz(seed):
+    run('fuzz', seed=seed, amount=FUZZ_CALLS)
+
+
+def test_churn():
+    run('churn', seed=1, amount=1_000_000 if LONG else 10_000)
+
+
+@cases(smp=[1, 2])
+def test_attack(smp):
+    with Guest(smp=smp, initrd=qemu.build_dir() / 'attack.img', append=f'seed=1 test={10**8 if LONG else 10**6}', limit=4 * 3600) as guest:
+        guest.expect('attack done', timeout=4 * 3600)
+        guest.expect_success()

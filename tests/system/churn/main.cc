@@ -1,0 +1,140 @@
+// Makes and ends processes in three ways, on all CPUs, and looks whether everything came back: killed while it runs,
+// ended by itself, never started. With test=N: how many. Processes, threads, capabilities, objects and their bytes must
+// be exactly what they were after the first thousand (until then caches fill), and frames but for the slabs that the
+// CPUs' magazines happen to keep open.
+#include <cstring>
+
+#include "base/format.h"
+#include "user/runtime/capabilities.h"
+#include "user/runtime/clock.h"
+#include "user/runtime/start.h"
+#include "user/runtime/stubs.h"
+#include "user/runtime/thread_block.h"
+
+using namespace keel;
+
+namespace {
+
+constexpr u64 kWarmUp = 1000;
+constexpr u64 kOpenSlabs = 16;
+
+void say(std::string_view text) {
+  std::memcpy(message_page().words, text.data(), text.size());
+  static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
+}
+[[noreturn]] void end(bool good) {
+  static_cast<void>(sys::system_power(find_capability("control"), good ? 1 : 2));
+  for (;;) static_cast<void>(sys::yield());
+}
+void need(Status status, const char* what) {
+  if (status == Status::ok) return;
+  char line[150];
+  say(format_to(line, "not ok 1 - churn: {}: {}", what, status));
+  end(false);
+}
+template <class T>
+T need(Result<T> result, const char* what) {
+  need(result.status(), what);
+  return *std::move(result);
+}
+
+// The child's code: signals nobody and ends, or spins until it is killed.
+asm(R"(
+    .section .rodata
+    .balign 64
+    .globl churn_code, churn_code_end
+churn_code:               # rdi: 0 end at once
+    testq %rdi, %rdi
+    jz 2f
+1:  pause
+    jmp 1b
+2:  movl $12, %eax
+    syscall
+    ud2
+churn_code_end:
+    .text
+)");
+extern "C" {
+[[gnu::visibility("hidden")]] extern const char churn_code[], churn_code_end[];
+}
+
+struct Counters {
+  u64 processes, threads, capabilities, group_pages, group_bytes, group_objects, free_pages;
+  bool operator==(const Counters&) const = default;
+  bool same_but_slabs(const Counters& o) const {
+    return processes == o.processes && threads == o.threads && capabilities == o.capabilities &&
+           group_bytes == o.group_bytes && group_objects == o.group_objects &&
+           group_pages <= o.group_pages + kOpenSlabs && free_pages + kOpenSlabs >= o.free_pages;
+  }
+};
+Counters counters() {
+  const auto info = need(sys::system_info(find_capability("control")), "system_info");
+  const auto own = need(sys::process_info(self().process), "process_info");
+  const auto group = need(sys::group_info(self().group), "group_info");
+  return {info.processes,     info.threads,  own.capabilities, group.memory_pages,
+          group.kernel_bytes, group.objects, info.free_pages};
+}
+
+// What is freed goes step by step, after grace periods: nothing has changed for a while.
+Counters settled() {
+  Counters last = counters();
+  for (u32 same = 0; same < 20;) {
+    sleep_until(after(10 * kMillisecond));
+    const Counters now = counters();
+    same = now == last ? same + 1 : 0;
+    last = now;
+  }
+  return last;
+}
+
+void one(u64 n, u64 code) {
+  const auto made = need(sys::process_create(self().group, 0x6e72756863, 0, 0), "process_create");
+  const u64 at = need(sys::space_map(made.space, code, 0, 1, 5, 0), "space_map");
+  const auto thread = need(sys::thread_create(made.process, kNormalLevel), "thread_create");
+  switch (n % 3) {
+    case 0:  // ends by itself
+      need(sys::thread_start(thread.thread, at, at + kPageSize, 0, 0).status(), "thread_start");
+      break;
+    case 1:  // is killed while it runs
+      need(sys::thread_start(thread.thread, at, at + kPageSize, 1, 0).status(), "thread_start");
+      if (n % 2 != 0) need(sys::yield().status(), "yield");
+      need(sys::process_kill(made.process, 7).status(), "process_kill");
+      break;
+    default:  // never runs
+      break;
+  }
+  need(sys::cap_delete(thread.thread).status(), "cap_delete");
+  need(sys::cap_delete(made.space).status(), "cap_delete");
+  if (n % 3 != 2) static_cast<void>(need(sys::process_wait(made.process, after(20 * kSecond)), "process_wait"));
+  need(sys::cap_delete(made.process).status(), "cap_delete");
+}
+
+}  // namespace
+
+int main() {
+  u64 wanted = 0;
+  for (char c : argument_value("test")) wanted = wanted * 10 + u64(c - '0');
+  if (wanted < 2 * kWarmUp) wanted = 10'000;
+  const CapIndex memory = need(sys::memory_create(self().group, 1, 0), "memory_create");
+  const u64 here = need(sys::space_map(self().space, memory.value, 0, 1, 3, 0), "space_map");
+  std::memcpy(reinterpret_cast<void*>(here), churn_code, usize(churn_code_end - churn_code));
+  need(sys::space_unmap(self().space, here, kPageSize).status(), "space_unmap");
+  need(sys::thread_set_level(self().thread, kNormalLevel + 1).status(), "level");
+  Counters before{};
+  char line[220];
+  for (u64 n = 1; n <= wanted; ++n) {
+    one(n, memory.value);
+    if (n == kWarmUp) before = settled();
+    if (n % 10'000 == 0) say(format_to(line, "churn: {} processes", n));
+  }
+  const Counters now = settled();
+  say(format_to(line, "# now: processes {} threads {} capabilities {} pages {} bytes {} objects {} free {}",
+                now.processes, now.threads, now.capabilities, now.group_pages, now.group_bytes, now.group_objects,
+                now.free_pages));
+  say(format_to(line, "# was: processes {} threads {} capabilities {} pages {} bytes {} objects {} free {}",
+                before.processes, before.threads, before.capabilities, before.group_pages, before.group_bytes,
+                before.group_objects, before.free_pages));
+  const bool good = now.same_but_slabs(before);
+  say(good ? "ok 1 - churn" : "not ok 1 - churn: not everything was given back");
+  end(good);
+}

@@ -1,0 +1,171 @@
+// What could keep interrupts off for long: each boot does one of these (test=N), while a plugin of the emulator counts the longest stretch of
+// instructions in the kernel (tests/plugin/irqs_off.c, tools/bench).
+#include <cstring>
+#include <vector>
+
+#include "base/format.h"
+#include "user/runtime/capabilities.h"
+#include "user/runtime/clock.h"
+#include "user/runtime/start.h"
+#include "user/runtime/stubs.h"
+#include "user/runtime/syscall.h"
+#include "user/runtime/thread_block.h"
+
+using namespace keel;
+
+namespace {
+
+void say(std::string_view text) {
+  std::memcpy(message_page().words, text.data(), text.size());
+  static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
+}
+[[noreturn]] void end(bool good) {
+  static_cast<void>(sys::system_power(find_capability("control"), good ? 1 : 2));
+  for (;;) static_cast<void>(sys::yield());
+}
+void need(Status status, const char* what) {
+  if (status == Status::ok) return;
+  char line[150];
+  say(format_to(line, "latency failed: {}: {}", what, status));
+  end(false);
+}
+template <class T>
+T need(Result<T> result, const char* what) {
+  need(result.status(), what);
+  return *std::move(result);
+}
+
+// Code of children, mapped at any address.
+asm(R"(
+    .section .rodata
+    .balign 64
+    .globl latency_code, latency_code_end
+latency_code:             # rdi: what, rsi: its operand
+    cmpq $1, %rdi
+    je 1f
+    cmpq $2, %rdi
+    je 2f
+    cmpq $3, %rdi
+    je 3f
+1:  movq %rsi, %rdi       # waits for a notification
+    movq $-1, %rsi
+    movl $46, %eax
+    syscall
+    ud2
+2:  movq %rsi, %rdi       # calls a port
+    movl $33, %eax
+    syscall
+    movl $12, %eax
+    syscall
+3:  movq $-1, %r8         # waits on a word, which is 0
+    xorl %edx, %edx
+    movl $50, %eax
+    syscall
+    movl $12, %eax
+    syscall
+latency_code_end:
+    .text
+)");
+extern "C" {
+[[gnu::visibility("hidden")]] extern const char latency_code[], latency_code_end[];
+}
+
+u64 g_code;  // the memory object
+
+struct Child {
+  CapIndex process, space;
+  u64 at;
+};
+Child child() {
+  const auto made = need(sys::process_create(self().group, 0x79636e6574616c, 0, 0), "process_create");
+  return {made.process, made.space, need(sys::space_map(made.space, g_code, 0, 1, 5, 0), "space_map")};
+}
+void thread(const Child& c, u64 what, u64 operand) {
+  const auto t = need(sys::thread_create(c.process, kNormalLevel + 8), "thread_create");
+  need(sys::thread_start(t.thread, c.at, c.at + kPageSize, what, operand).status(), "thread_start");
+  need(sys::cap_delete(t.thread).status(), "cap_delete");
+}
+void finish(const Child& c) {
+  static_cast<void>(sys::process_kill(c.process, 1));
+  static_cast<void>(need(sys::process_wait(c.process, after(100 * kSecond)), "process_wait"));
+}
+
+void revoke() {
+  const CapIndex root = need(sys::notification_create(self().group), "notification");
+  const Child c[2] = {child(), child()};
+  for (u32 i = 0; i < 100'000; ++i) {
+    need(sys::cap_grant(c[i % 2].process, root.value, 0x3f, 0).status(), "cap_grant");
+  }
+  need(sys::cap_revoke(root).status(), "cap_revoke");
+}
+void teardown() {
+  const Child c = child();
+  for (u32 i = 0; i < 16; ++i) {
+    const CapIndex memory = need(sys::memory_create(self().group, 16'384, 0), "memory_create");
+    const u64 at = need(sys::space_map(c.space, memory.value, 0, 16'384, 3, 0), "space_map");
+    const u64 here = need(sys::space_map(self().space, memory.value, 0, 16'384, 3, 0), "space_map");
+    for (u64 page = 0; page < 16'384; ++page) *reinterpret_cast<volatile u64*>(here + page * kPageSize) = at;
+    need(sys::space_unmap(self().space, here, 16'384 * kPageSize).status(), "space_unmap");
+    need(sys::cap_delete(memory).status(), "cap_delete");
+  }
+  thread(c, 1, need(sys::cap_grant(c.process, need(sys::notification_create(self().group), "n").value, 0x3f, 0), "grant"));
+  finish(c);
+}
+void threads() {
+  const Child c = child();
+  const u64 bell = need(sys::cap_grant(c.process, need(sys::notification_create(self().group), "n").value, 0x3f, 0), "grant");
+  for (u32 i = 0; i < 1000; ++i) thread(c, 1, bell);
+  finish(c);
+}
+void words() {
+  const Child c = child();
+  const CapIndex memory = need(sys::memory_create(self().group, 1, 0), "memory_create");
+  const u64 there = need(sys::space_map(c.space, memory.value, 0, 1, 3, 0), "space_map");
+  const u64 here = need(sys::space_map(self().space, memory.value, 0, 1, 3, 0), "space_map");
+  *reinterpret_cast<volatile u32*>(here) = 0;
+  for (u32 i = 0; i < 1000; ++i) thread(c, 3, there);
+  while (need(sys::word_wake(here, 1000), "word_wake") != 0) {
+  }
+  finish(c);
+}
+void port() {
+  const CapIndex port = need(sys::port_create(self().group, 0), "port_create");
+  const Child c = child();
+  const u64 target = need(sys::cap_grant(c.process, port.value, rights::port::call, 0), "grant");
+  for (u32 i = 0; i < 1000; ++i) thread(c, 2, target);
+  need(sys::cap_delete(port).status(), "cap_delete");  // the last right to receive
+  finish(c);
+}
+void dma() {
+  const CapIndex domain = need(sys::dma_create(find_capability("control"), self().group), "dma_create");
+  const CapIndex memory = need(sys::memory_create(self().group, 448, 0), "memory_create");
+  need(sys::dma_map(domain, memory, 0, 448).status(), "dma_map");
+  need(sys::dma_release(domain).status(), "dma_release");
+}
+void eager() {
+  const CapIndex memory = need(sys::memory_create(self().group, 16'384, 1), "memory_create");
+  need(sys::cap_delete(memory).status(), "cap_delete");
+}
+void log() {
+  for (u32 i = 0; i < 300; ++i) {
+    std::memset(message_page().words, 'x', 200);
+    static_cast<void>(sys::log_write(find_capability("control"), 200, 2));
+  }
+}
+
+}  // namespace
+
+int main() {
+  const CapIndex code = need(sys::memory_create(self().group, 1, 0), "memory_create");
+  const u64 here = need(sys::space_map(self().space, code.value, 0, 1, 3, 0), "space_map");
+  std::memcpy(reinterpret_cast<void*>(here), latency_code, usize(latency_code_end - latency_code));
+  need(sys::space_unmap(self().space, here, kPageSize).status(), "space_unmap");
+  g_code = code.value;
+  need(sys::thread_set_level(self().thread, kNormalLevel).status(), "level");
+  constexpr void (*kWhat[])() = {&revoke, &teardown, &threads, &words, &port, &dma, &log, &eager};
+  const u64 n = u64(argument_value("test")[0] - '0');
+  if (n < sizeof(kWhat) / sizeof(kWhat[0])) kWhat[n]();
+  sleep_until(after(200 * kMillisecond));  // what is left over
+  say("latency done");
+  end(true);
+}
