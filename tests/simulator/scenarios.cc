@@ -286,8 +286,8 @@ std::function<void()> revokes(World& w) {
   auto derived_after = std::make_shared<bool>(false);
   for (u32 i = 0; i < 2; ++i) {
     w.thread(b, kNormalLevel,
-             [&w, made, child, watched, revoked, left = 6u, mine = kNoCapability, asked = 0](Thread&,
-                                                                                    const Answer& last) mutable -> Act {
+             [&w, made, child, watched, revoked, left = 6u, mine = kNoCapability, asked = 0](
+                 Thread&, const Answer& last) mutable -> Act {
                if (asked == 1 && last.status == Status::ok) {
                  mine = CapIndex(last.word[0]);
                  made->push_back(mine);
