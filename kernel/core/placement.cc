@@ -62,17 +62,17 @@ void obey_affinity(Cpu& here, Thread& thread) {
       break;
     case ThreadStatus::ready:
       here.scheduler.remove(thread);
-      thread.run_at(to);
+      thread.run_at(here, to);
       thread.depart(here, to, Thread::Travel::ready);
       break;
     case ThreadStatus::fresh:
-      thread.assign(to);
+      thread.assign(here, to);
       break;
     case ThreadStatus::waiting:
       if (thread.waits_for(WaitKind::receive)) thread.receiving_from().step_back(thread);
       [[fallthrough]];
     default:
-      thread.run_at(to);  // what it waits for stays where it is: make_ready() sends it
+      thread.run_at(here, to);  // what it waits for stays where it is: make_ready() sends it
       break;
   }
 }
@@ -100,7 +100,7 @@ void Thief::arrive(Cpu& cpu) {
   }
   if (Thread* thread = spare_thread(cpu, owner_)) {
     cpu.scheduler.remove(*thread);
-    thread->run_at(owner_);
+    thread->run_at(cpu, owner_);
     thread->depart(cpu, owner_, Thread::Travel::ready);
   }
   cpu.send(owner_, *this);

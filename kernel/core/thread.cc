@@ -35,7 +35,7 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
     return made.status();
   }
   auto thread = RefPtr<Thread>::adopt(*made);
-  thread->assign(cpu);
+  thread->assign(cpu, cpu);
   thread->message_memory_ = memory;
   thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
   process.add_ref();  // dropped in destroy()
@@ -93,18 +93,19 @@ void Thread::make_ready(Cpu& on) {
 
 bool Thread::may_run_on(const Cpu& cpu) const { return (affinity >> cpu.index % 64 & 1) != 0; }
 
-void Thread::assign(Cpu& cpu) {
-  set_home(cpu);
-  run_at(cpu);
+void Thread::assign(Cpu& from, Cpu& to) {
+  set_home(to);
+  run_at(from, to);
 }
 
 Port& Thread::receiving_from() const { return serves != nullptr ? *serves : *static_cast<Port*>(wait.object); }
 
-void Thread::run_at(Cpu& cpu) {
-  if (serves != nullptr && serves->home() != &cpu) serves->dismiss(*this);
-  run_on = &cpu;
-  own_context.account = reservation ? &reservation->account() : &process->group().queue(cpu).account;
-  cpu.note_space(*this);
+void Thread::run_at(Cpu& from, Cpu& to) {
+  if (serves != nullptr && serves->home() != &to) serves->dismiss(*this);
+  if (from.context == &own_context && &from != &to) from.change_context(nullptr);  // charged while it is still ours
+  run_on = &to;
+  own_context.account = reservation ? &reservation->account() : &process->group().queue(to).account;
+  to.note_space(*this);
 }
 
 void Thread::change_home(Cpu& from, Cpu& to) {
@@ -290,7 +291,7 @@ void Thread::expired(Cpu& on) {
 void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) {
   state.start(entry, stack, argument0, argument1);
   Cpu& to = choose_cpu(on, *this);
-  run_at(to);
+  run_at(on, to);
   make_ready(on);
 }
 

@@ -192,8 +192,8 @@ class Thread final : public KObject, public TimerEntry {
   void change_home(Cpu& from, Cpu& to);
   bool may_run_on(const Cpu& cpu) const;
   // Where it runs from now on: it is in no ready queue. assign() makes that CPU its custodian, too.
-  void run_at(Cpu& cpu);
-  void assign(Cpu& cpu);
+  void run_at(Cpu& from, Cpu& to);
+  void assign(Cpu& from, Cpu& to);
 
   void start(Cpu& cpu, u64 entry, u64 stack, u64 argument0, u64 argument1);
   void suspend(Cpu& cpu);

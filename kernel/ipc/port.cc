@@ -276,7 +276,7 @@ bool Port::follow_caller(Cpu& cpu, Thread& client) {
     return false;
   if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to) || server->reservation) return false;
   server->change_home(cpu, to);
-  server->run_at(to);
+  server->run_at(cpu, to);
   change_home(to);  // last: from then on a call there may take the server
   return true;
 }
