@@ -62,6 +62,7 @@ void obey_affinity(Cpu& here, Thread& thread) {
       break;
     case ThreadStatus::ready:
       here.scheduler.remove(thread);
+      thread.leave_port();
       thread.run_at(here, to);
       thread.depart(here, to, Thread::Travel::ready);
       break;
@@ -72,6 +73,7 @@ void obey_affinity(Cpu& here, Thread& thread) {
       if (thread.waits_for(WaitKind::receive)) thread.receiving_from().step_back(thread);
       [[fallthrough]];
     default:
+      thread.leave_port();
       thread.run_at(here, to);  // what it waits for stays where it is: make_ready() sends it
       break;
   }
@@ -100,6 +102,7 @@ void Thief::arrive(Cpu& cpu) {
   }
   if (Thread* thread = spare_thread(cpu, owner_)) {
     cpu.scheduler.remove(*thread);
+    thread->leave_port();
     thread->run_at(cpu, owner_);
     thread->depart(cpu, owner_, Thread::Travel::ready);
   }

@@ -100,8 +100,11 @@ void Thread::assign(Cpu& from, Cpu& to) {
 
 Port& Thread::receiving_from() const { return serves != nullptr ? *serves : *static_cast<Port*>(wait.object); }
 
+void Thread::leave_port() {
+  if (serves != nullptr) serves->dismiss(*this);
+}
+
 void Thread::run_at(Cpu& from, Cpu& to) {
-  if (serves != nullptr && serves->home() != &to) serves->dismiss(*this);
   if (from.context == &own_context && &from != &to) from.change_context(nullptr);  // charged while it is still ours
   run_on = &to;
   own_context.account = reservation ? &reservation->account() : &process->group().queue(to).account;

@@ -193,6 +193,8 @@ class Thread final : public KObject, public TimerEntry {
   bool may_run_on(const Cpu& cpu) const;
   // Where it runs from now on: it is in no ready queue. assign() makes that CPU its custodian, too.
   void run_at(Cpu& from, Cpu& to);
+  // Before that, unless the port goes along: the port that it served keeps no server of another CPU.
+  void leave_port();
   void assign(Cpu& from, Cpu& to);
 
   void start(Cpu& cpu, u64 entry, u64 stack, u64 argument0, u64 argument1);
