@@ -139,7 +139,7 @@ enum class TraceEvent : u8 {
   fault = 3,      // code: FaultKind; data: address
   interrupt = 4,  // code: vector
   kill = 5,       // thread 0; data: the process that is killed
-  enter = 6,      // a call begins that may go fast; code: call number; data: the capability. A `call` follows if it does not
+  enter = 6,      // a call that has a fast path begins, code, data: as of a call; `call` follows if it leaves that path
 };
 struct TraceRecord {
   u64 tsc = 0;

@@ -6,7 +6,7 @@
 // capability for ever, so a token dies when that capability is deleted, moved or revoked.
 //
 // Locks        none: key and nonce are set at boot.
-// Costs        a MAC is two blocks of SHA-256, about 7,000 instructions.
+// Costs        a MAC is two blocks of SHA-256, about 8,000 instructions.
 // See          docs/adr/0008-sealed-tokens.md, seal_test.cc
 #pragma once
 

@@ -1,9 +1,8 @@
 // CapSpace: the capabilities that a process holds. A two-level table of slots; user code names a slot by CapIndex.
 //
-// Invariants   I1 a slot whose name is an index of its own number is live; that name was never in the slot before (a
-// slot
-//                 whose generations are used up is never used again). The name of any other slot has another number, so
-//                 that no index finds it: one comparison tells whether an index is live.
+// Invariants   I1 a slot whose name is an index of its own number is live; that name was never in the slot before, for
+//                 a slot whose generations are used up is never used again. The name of any other slot has another
+//                 number, so that no index finds it: one comparison tells whether an index is live.
 //              I2 the name of a dying slot is changed before anything else; object, scope, rights and node keep their
 //                 values until nobody can be reading them any more; so a reader checks the name once, then reads.
 //              I3 a live slot has a node of kind slot (holder = this space) in its object's tree, and is one handle.
@@ -36,19 +35,18 @@ struct CapSlot {
   u64 scope = 0;  // by kind: badge, range, bits (abi/objects.toml); free slots: the next free slot
 
   static constexpr u32 kNumberShift = 5;
+  static constexpr u64 kNextDoor = 1 << kNumberShift;  // what the numbers of neighbours, and their places, differ in
   static constexpr u64 make_name(u32 generation, u32 number) {
     return u64{generation} << 32 | u64{number} << kNumberShift;
   }
   // The name of a slot that is no longer live: the same generation, a number whose place is next door (I1).
-  static constexpr u64 dead(u64 name) {
-    return name ^ u64 { 1 } << kNumberShift;
-  }
+  static constexpr u64 dead(u64 name) { return name ^ kNextDoor; }
   // The first name that a free slot has not had yet.
   static constexpr u64 next(u64 dead_name) { return dead(dead_name) + (u64{1} << 32); }
   // Whether the slot with this name, found somehow else than by an index, is live: numbers go with places.
   bool is_live(u64 its_name) const {
     // SAFETY: an address as a number; slots lie at multiples of their size, which is 1 << kNumberShift.
-    return ((its_name ^ reinterpret_cast<u64>(this)) & u64{1} << kNumberShift) == 0;
+    return ((its_name ^ reinterpret_cast<u64>(this)) & kNextDoor) == 0;
   }
   static constexpr u32 generation(u64 name) { return u32(name >> 32); }
 

@@ -61,12 +61,18 @@ Account* Account::exhausted(Cpu& cpu, u64 now) {
   for (Account* a = this; a != nullptr; a = a->parent) {
     CpuBudget* budget = a->budget_;
     if (budget == nullptr || !budget->limited()) continue;
-    if (a->version_ == budget->version() && now < a->until_ && a->used < a->limit_) continue;
+    const bool is_same = a->version_ == budget->version();
+    if (is_same && now < a->until_ && a->used < a->limit_) continue;
+    // What is left of a slice is void; what was used beyond it, because the timer came late, counts against the next.
+    if (!is_same || a->used < a->limit_) a->limit_ = a->used;
     a->version_ = budget->version();
-    const CpuBudget::Slice slice = budget->take(cpu, now);
-    a->until_ = slice.until;
-    a->limit_ = a->used + slice.amount;
-    if (slice.amount != 0) continue;
+    CpuBudget::Slice slice;
+    do {
+      slice = budget->take(cpu, now);
+      a->until_ = slice.until;
+      a->limit_ += slice.amount;
+    } while (slice.amount != 0 && a->limit_ <= a->used);
+    if (a->limit_ > a->used) continue;
     budget->report_overrun(cpu);
     return a;
   }

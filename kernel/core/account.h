@@ -93,6 +93,13 @@ class Account final : public TimerEntry {
   // Makes the parked threads ready, a bounded number; the timer brings the rest.
   void unpark(Cpu& cpu);
   void leave_timers(Cpu& cpu) { TimerQueue::remove(cpu, *this); }
+  // Of what `below` has used, what this account, which is above it or the same, does not count yet.
+  u64 unsettled(const Account& below) const { return this == &below ? 0 : below.used - below.settled_; }
+  bool includes(const Account& other) const {
+    const Account* a = &other;
+    while (a != nullptr && a != this) a = a->parent;
+    return a != nullptr;
+  }
 
  private:
   friend class Scheduler;

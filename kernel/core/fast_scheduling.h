@@ -77,9 +77,8 @@ class FastScheduling {
   [[gnu::always_inline]] static void rotate(Thread& t, Thread& first, ReadyList& in) {
     Thread* last = in.last;
     last->ready_link.next = &t;
-    t.ready_link = first.ready_link;
-    t.ready_link.next = nullptr;
-    t.ready_link.previous = last;
+    const ReadyLink& there = first.ready_link;
+    t.ready_link = {.previous = last, .list = &in, .queue = there.queue, .level = there.level};
     in.last = &t;
     Thread* second = first.ready_link.next;
     // `first` may be the only one: then `t` follows it.
@@ -91,6 +90,7 @@ class FastScheduling {
   // Cpu::change_context(), for one whose level is not below what is ready. Answers the time in nanoseconds.
   [[gnu::always_inline]] static u64 charge(Cpu& cpu, SchedulingContext& next) {
     const u64 now = arch::fast_clock(cpu);
+    __builtin_assume(cpu.context != nullptr);
     cpu.charge(now);
     cpu.context = &next;
     return cpu.machine.clock.ns_at(now);

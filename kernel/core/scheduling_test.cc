@@ -57,7 +57,7 @@ class SchedulingTest : public ::testing::Test {
   }
   u64 consumed(const ResourceGroup& g) {
     k.cpu().bring_accounts_up_to_date();
-    return g.consumed();
+    return g.consumed(k.cpu());
   }
   static void expect_near(u64 value, u64 wanted, u64 slack) {
     EXPECT_GE(value + slack, wanted);
@@ -225,6 +225,51 @@ TEST_F(SchedulingTest, SixteenThreadsShareAReservation) {
   u64 sum = 0;
   for (u32 i = 0; i < 16; ++i) sum += consumed(*t[i]);
   expect_near(sum, 200 * kMs, 10 * kUs);
+}
+
+TEST_F(SchedulingTest, WhatALateTimerLetsAThreadUseTooMuchCountsAgainstTheNextPeriod) {
+  Thread& t = k.make_thread();
+  Thread& busy = k.make_thread();
+  auto r = reserve(40, 300 * kUs, kMs);
+  MUST(r->bind(k.cpu(), t));
+  EXPECT_EQ(runs(), &t);
+  for (u32 i = 0; i < 20'000; ++i) {  // the timer is up to 50 us late
+    k.cpu().arch.clock += 50 * kUs;
+    if (k.cpu().arch.timer_ns > k.cpu().arch.clock) continue;
+    k.cpu().arch.timer_ns = ~u64{0};
+    enter_timer(k.cpu());
+  }
+  expect_near(consumed(t), 300 * kMs, 400 * kUs);
+  expect_near(consumed(busy), 700 * kMs, 400 * kUs);
+  MUST(r->configure(k.cpu(), 40, 0, 0));
+  EXPECT_EQ(runs(), &t);
+  k.advance(50 * kMs);
+  MUST(r->configure(k.cpu(), 40, 300 * kUs, kMs));  // what was used without a limit is no debt
+  EXPECT_EQ(runs(), &t);
+  k.advance(299 * kUs);
+  EXPECT_EQ(k.cpu().current, &t);
+}
+
+TEST_F(SchedulingTest, CpusTakeABudgetInSlicesAndNeverMoreThanThereIs) {
+  CpuBudget budget;
+  k.cpu().arch.clock = 5 * kMs;
+  budget.set(k.cpu(), 1'010 * kUs, 10 * kMs, 8);
+  Random random(test_seed());
+  u64 now = 5 * kMs;
+  for (u64 period = 0; period < 100; ++period) {
+    u64 sum = 0;
+    for (; now < 15 * kMs + period * 10 * kMs; now += random.below(900 * kUs)) {
+      const CpuBudget::Slice slice = budget.take(k.cpu(), now);
+      EXPECT_EQ(slice.until, 15 * kMs + period * 10 * kMs);
+      EXPECT_LE(slice.amount, 1'010 * kUs / 8);
+      sum += slice.amount;
+    }
+    EXPECT_EQ(sum, 1'010 * kUs);
+  }
+  // A CPU whose clock is a little behind gets nothing twice.
+  EXPECT_EQ(budget.take(k.cpu(), now - 10 * kMs).until, 15 * kMs + (now - 15 * kMs) / (10 * kMs) * 10 * kMs);
+  budget.set(k.cpu(), 0, 0, 8);
+  EXPECT_FALSE(budget.limited());
 }
 
 // --- A budget that ends while a server works on it

@@ -149,6 +149,7 @@ void Thread::settle(Cpu& on) {
   } else if (client->has_flags(kMoving)) {
     client->clear_flags(kMoving);
     if (client->has_flags(kTimed)) on.timers.add(on, *client, client->deadline());
+    if (client->run_on == &on) client->settle(on);  // it was away and is carried home
   }
   if (caller != nullptr && caller->run_on == &on) context = caller->context;
 }

@@ -93,9 +93,19 @@ void ResourceGroup::set_cpu(Cpu& cpu, u64 budget_ns, u64 period_ns, u32 weight) 
   if (cpu.context != nullptr) cpu.change_context(cpu.context);  // it may be of this group, with an old slice
 }
 
-u64 ResourceGroup::consumed() const {
+u64 ResourceGroup::consumed(Cpu& here) const {
+  const u64 now = here.now_tsc();
   u64 sum = 0;
-  for (u32 i = 0; i < machine_.known_cpus; ++i) sum += queue(*machine_.cpus[i]).account.used;
+  for (u32 i = 0; i < machine_.known_cpus; ++i) {
+    const Cpu& cpu = *machine_.cpus[i];
+    const Account& account = queue(cpu).account;
+    sum += account.used;
+    // A context that another CPU has just left is still there: what it belongs to is freed with grace.
+    const SchedulingContext* running = cpu.context;
+    if (running == nullptr || !account.includes(*running->account)) continue;
+    const u64 since = cpu.context_since;
+    sum += account.unsettled(*running->account) + (now > since ? now - since : 0);
+  }
   return sum;
 }
 

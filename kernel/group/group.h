@@ -1,10 +1,9 @@
 // ResourceGroup: who pays. A tree of limits on memory, kernel objects and CPU time; every allocation names the group it
 // is charged to, and a charge counts against all its ancestors. Its share of each CPU is a FairQueue (scheduler.h).
 //
-// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. A
-// limit
-//                 that is lowered below the usage leaves it there, until enough was given back; a charge that fails
-//                 does so for the moment until it has taken itself back.
+// Invariants   I1 no charge that succeeds takes usage(r) above limit(r), in the group or in any of its ancestors. One
+//                 that fails does so for the moment until it has taken itself back. A limit that is lowered below the
+//                 usage leaves it there, until enough was given back.
 // Locks        none for charging: counters are atomics, and a charge that fails half way up is taken back. lock_ (rank
 //              object) guards whom to tell of pressure. A FairQueue belongs to its CPU.
 // Lifetime     a child holds a reference to its parent, whatever is charged holds one to the group. The notifications
@@ -79,9 +78,8 @@ class ResourceGroup final : public KObject {
   void set_cpu(Cpu& cpu, u64 budget_ns, u64 period_ns, u32 weight);
   CpuBudget& budget() { return budget_; }
   u32 weight() const { return weight_.load(kRelaxed); }
-  // Time stamps that its threads and those of its children used, on all CPUs; what runs now is counted up to its last
-  // charge.
-  u64 consumed() const;
+  // Time stamps that its threads and those of its children used, on all CPUs, whatever runs now included.
+  u64 consumed(Cpu& here) const;
 
   const GroupName& name() const { return name_; }
   Machine& machine() const { return machine_; }

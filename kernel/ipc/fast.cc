@@ -41,6 +41,8 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
   }
   if (!fits<Carried>(status)) [[unlikely]] {
     if (Carried || has_more_than_words(status)) [[unlikely]] {
+      // SAFETY: the callee takes it for the slot that it is.
+      thread = reinterpret_cast<Thread*>(slot);
       [[clang::musttail]] return fast_call_with_capability(KEEL_FAST_ARGUMENTS);
     }
     [[clang::musttail]] return call_path<true>(KEEL_FAST_ARGUMENTS);
@@ -49,11 +51,12 @@ KEEL_FAST static void call_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   // First: only while the port is at home does its receiver stay what it is.
-  if (static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
+  auto* port = arch::in_register(static_cast<Port*>(slot->object));  // its register is the server's next
+  if (!is_home(*port, cpu)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0) [[unlikely]] {
+  Thread* server = arch::in_register(port->receiver_);
+  if (server == nullptr || has_flags(*thread) || has_flags(*server)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Carried) carry(*thread, *server, status);
@@ -84,8 +87,7 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
   }
   Thread* server = arch::in_register(cpu->current);
   thread = arch::in_register(server->caller);
-  if (thread == nullptr || thread->flags.load(kRelaxed) != 0 || server->flags.load(kRelaxed) != 0 ||
-      thread->run_on != cpu) [[unlikely]] {
+  if (thread == nullptr || has_flags(*thread) || has_flags(*server) || thread->run_on != cpu) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (server->receive_capability != CapIndex(target)) [[unlikely]] {  // the port that it serves is another: Thread I5
@@ -96,7 +98,7 @@ KEEL_FAST static void reply_receive_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* port = static_cast<Port*>(slot->object);
-  if (port->home() != cpu || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
+  if (!is_home(*port, cpu) || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   cpu = arch::in_register(cpu);  // the server is loaded again rather than kept: there are no registers to keep it in

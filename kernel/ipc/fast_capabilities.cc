@@ -90,15 +90,18 @@ KEEL_FAST [[gnu::noinline]] static void call_with_capability(KEEL_FAST_PARAMETER
 }
 
 KEEL_FAST void fast_call_with_capability(KEEL_FAST_PARAMETERS) {
-  // As call_path(), which has found the capability live.
+  // SAFETY: call_path() passed it so.
+  auto* slot = reinterpret_cast<CapSlot*>(thread);
   thread = cpu->current;
-  CapSlot* slot = slot_of(*thread, target);
   if (!FastCapabilities::is_plain(status) || !slot->has(FastUse::call)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  Thread* server = arch::in_register(static_cast<Port*>(slot->object)->receiver_);
-  if (server == nullptr || (thread->flags.load(kRelaxed) | server->flags.load(kRelaxed)) != 0 ||
-      static_cast<Port*>(slot->object)->home() != cpu) [[unlikely]] {
+  auto* port = arch::in_register(static_cast<Port*>(slot->object));
+  if (!is_home(*port, cpu)) [[unlikely]] {
+    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+  }
+  Thread* server = arch::in_register(port->receiver_);
+  if (server == nullptr || has_flags(*thread) || has_flags(*server)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   thread = server;
@@ -125,8 +128,8 @@ KEEL_FAST [[gnu::noinline]] static void reply_with_capability(KEEL_FAST_PARAMETE
 KEEL_FAST void fast_reply_with_capability(KEEL_FAST_PARAMETERS) {
   Thread* server = arch::in_register(cpu->current);
   thread = arch::in_register(server->caller);
-  if (thread == nullptr || (thread->flags.load(kRelaxed) | server->flags.load(kRelaxed)) != 0 ||
-      thread->run_on != cpu || server->receive_capability != CapIndex(target)) [[unlikely]] {
+  if (thread == nullptr || has_flags(*thread) || has_flags(*server) || thread->run_on != cpu ||
+      server->receive_capability != CapIndex(target)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   CapSlot* slot = slot_of(*server, target);
@@ -134,7 +137,7 @@ KEEL_FAST void fast_reply_with_capability(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* port = static_cast<Port*>(slot->object);
-  if (port->home() != cpu || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
+  if (!is_home(*port, cpu) || port->backlog_ != 0 || port->receiver_ != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   thread->state.rdi = 0;

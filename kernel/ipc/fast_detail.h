@@ -25,6 +25,11 @@ namespace keel {
 }
 [[gnu::always_inline]] inline bool is_live(const CapSlot& slot, u64 index) { return arch::is_equal(slot.name, index); }
 
+[[gnu::always_inline]] inline bool has_flags(const Thread& thread) { return !arch::is_zero(thread.flags); }
+[[gnu::always_inline]] inline bool is_home(const KObject& object, Cpu* cpu) {
+  return arch::is_equal(object.home_word(), cpu);
+}
+
 // The current thread waits for the server's reply; the server runs, on its context.
 [[gnu::always_inline]] inline void hand_over(Cpu& cpu, Thread& client, Thread& server) {
   client.phase = {ThreadStatus::waiting, WaitKind::reply};
@@ -45,7 +50,8 @@ namespace keel {
   cpu.current = &client;
 }
 
-// Further instances of the paths of call and reply, for messages with a capability (fast_capabilities.cc).
+// Further instances of the paths of call and reply, for messages with a capability (fast_capabilities.cc). A call has
+// found the slot of its target, which is live: it is passed as `thread`, the one parameter that is free.
 KEEL_FAST void fast_call_with_capability(KEEL_FAST_PARAMETERS);
 KEEL_FAST void fast_reply_with_capability(KEEL_FAST_PARAMETERS);
 

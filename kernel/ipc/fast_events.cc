@@ -19,7 +19,7 @@ namespace {
   for (u32 i = 1; i < kRegisterWords; ++i) t.state.word[i] = 0;
 }
 
-bool can_run_here(const Thread& t, const Cpu* cpu) { return t.flags.load(kRelaxed) == 0 && t.run_on == cpu; }
+bool can_run_here(const Thread& t, const Cpu* cpu) { return !has_flags(t) && t.run_on == cpu; }
 
 }  // namespace
 
@@ -52,8 +52,7 @@ KEEL_FAST void fast_yield(KEEL_FAST_PARAMETERS) {
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  if ((thread->flags.load(kRelaxed) | next->flags.load(kRelaxed)) != 0 || !FastScheduling::plain(*cpu, *next->context))
-      [[unlikely]] {
+  if (has_flags(*thread) || has_flags(*next) || next->context->account != cpu->context->account) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   end_call(*thread, 0);
@@ -81,7 +80,7 @@ KEEL_FAST [[gnu::noinline]] static void commit_signal(KEEL_FAST_PARAMETERS) {
 
 // thread = the waiter that gets the bits in w0.
 KEEL_FAST [[gnu::noinline]] static void wake(KEEL_FAST_PARAMETERS) {
-  if (w0 == 0 || cpu->current->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
+  if (w0 == 0 || has_flags(*cpu->current) || !can_run_here(*thread, cpu) ||
       cpu->context->account != thread->context->account || !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
@@ -110,7 +109,7 @@ KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* notification = static_cast<Notification*>(slot->object);
-  if (status >> Descriptor::kWordsShift != 0 || notification->home() != cpu) [[unlikely]] {
+  if (status >> Descriptor::kWordsShift != 0 || !is_home(*notification, cpu)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (Thread* waiter = notification->first_waiter()) {
@@ -133,8 +132,7 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   auto* notification = static_cast<Notification*>(slot->object);
-  if (status >> Descriptor::kWordsShift != 0 || thread->flags.load(kRelaxed) != 0 || notification->home() != cpu)
-      [[unlikely]] {
+  if (status >> Descriptor::kWordsShift != 0 || has_flags(*thread) || !is_home(*notification, cpu)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (notification->bits() != 0) {
@@ -150,8 +148,7 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   Thread* next = FastScheduling::top(cpu->scheduler);
-  if (next == nullptr || next->flags.load(kRelaxed) != 0 || next->context->account != cpu->context->account)
-      [[unlikely]] {
+  if (next == nullptr || has_flags(*next) || next->context->account != cpu->context->account) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   thread->phase = {ThreadStatus::waiting, WaitKind::notification};
@@ -174,8 +171,8 @@ KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
   }
   Thread* from = cpu->current;
   Notification* const told = interrupt->target().get();  // null: revoked
-  thread = told != nullptr && told->home() == cpu ? told->first_waiter() : nullptr;
-  if (thread == nullptr || from->flags.load(kRelaxed) != 0 || !can_run_here(*thread, cpu) ||
+  thread = told != nullptr && is_home(*told, cpu) ? told->first_waiter() : nullptr;
+  if (thread == nullptr || has_flags(*from) || !can_run_here(*thread, cpu) ||
       thread->context->level <= cpu->context->level || thread->context->account != cpu->context->account ||
       !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);

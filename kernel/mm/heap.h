@@ -34,8 +34,8 @@ struct HeapClasses {
 #endif
   static constexpr usize kRedZone = kChecked ? 8 : 0;
   static constexpr usize kLargest = 2048;
-  static constexpr std::array<u16, Magazines::kClasses> kSizes = {32,  48,  64,  96,   128,  192,     256,
-                                                                  384, 512, 768, 1024, 1536, kLargest};
+  static constexpr std::array<u16, Magazines::kClasses> kSizes = {32,  48,  64,  96,  128,  160,  192,
+                                                                  256, 384, 512, 768, 1024, 1536, kLargest};
   // By 16 bytes.
   static constexpr auto kClassOf = [](const auto& sizes) {
     std::array<u8, kLargest / 16 + 1> table{};

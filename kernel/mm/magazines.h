@@ -16,7 +16,7 @@ class Magazines {
   static constexpr u32 kFrames = 32;
   static constexpr u32 kZeroed = 16;
   static constexpr u32 kObjects = 16;
-  static constexpr u32 kClasses = 13;
+  static constexpr u32 kClasses = 14;
 
  private:
   friend class FrameAllocator;

@@ -76,7 +76,8 @@ class KObject : public Work {
  public:
   ObjectKind kind() const { return kind_; }
   // The CPU that a homed object belongs to. Only code on that CPU changes it; others may read it to know where to go.
-  Cpu* home() const { return home_.load(kAcquire); }  // pairs with set_home()
+  Cpu* home() const { return home_.load(kAcquire); }       // pairs with set_home()
+  const Atomic<Cpu*>& home_word() const { return home_; }  // for the fast paths, which compare it in place
   // On the home CPU, when nobody waits in the object: from now on it belongs to `to`.
   void set_home(Cpu& to) { home_.store(&to, kRelease); }  // what was done here is seen there
   // Not homed, or homed here.

@@ -24,6 +24,7 @@ Cpu* CallContext::destination() {
     case Call::notification_signal:
     case Call::interrupt_ack:
     case Call::cap_derive:
+    case Call::cap_derive_until:
     case Call::cap_move:
     case Call::cap_delete:
     case Call::cap_info:
@@ -33,6 +34,7 @@ Cpu* CallContext::destination() {
     case Call::word_wait:
     case Call::word_wake:
     case Call::random_get:
+    case Call::caller_labels:
       return nullptr;
     default:
       break;

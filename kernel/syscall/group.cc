@@ -77,10 +77,9 @@ Result<void> group_notify(CallContext& c, ResourceGroup& group, Notification* no
 
 Result<GroupUsageResult> group_usage(CallContext& c, ResourceGroup& group) {
   const Clock& clock = c.machine().clock;
-  c.cpu.bring_accounts_up_to_date();
   u64 name[2];
   memcpy(name, group.name().text, sizeof(name));
-  return GroupUsageResult{clock.to_ns(group.consumed()),
+  return GroupUsageResult{clock.to_ns(group.consumed(c.cpu)),
                           clock.to_ns(group.budget().budget(c.cpu)),
                           clock.to_ns(group.budget().period()),
                           group.weight(),

@@ -59,7 +59,10 @@ Result<CpuInfoResult> cpu_info(CallContext& c, KernelControl&, u64 number) {
   Machine& m = c.machine();
   if (number >= m.cpu_count.load(kAcquire)) return Status::out_of_range;
   const Cpu& cpu = *m.cpus[number];
-  return CpuInfoResult{c.cpu.now_ns(), m.clock.to_ns(cpu.idle_tsc), cpu.reserved_ppm};
+  const u64 now = c.cpu.now_tsc();
+  u64 idle = cpu.idle_tsc;
+  if (cpu.context == nullptr && now > cpu.context_since) idle += now - cpu.context_since;
+  return CpuInfoResult{m.clock.ns_at(now), m.clock.to_ns(idle), cpu.reserved_ppm};
 }
 
 Result<void> system_power(CallContext&, KernelControl&, u64 action) {

@@ -272,7 +272,7 @@ std::function<void()> words(World& w) {
   };
 }
 
-// Derivation, transfer by grant, deletion and use against two revocations.
+// Derivation, also for a time, binding, transfer by grant, deletion and use against two revocations.
 std::function<void()> revokes(World& w) {
   Process& a = w.process();
   Process& b = w.process();
@@ -280,13 +280,14 @@ std::function<void()> revokes(World& w) {
   const CapIndex root = w.give(a, *n);
   const CapIndex to_b = w.give(a, b);
   const CapIndex child = w.copy(a, root, b, 0xff);
+  const CapIndex watched = w.give(b, a);
   auto made = std::make_shared<std::vector<CapIndex>>();
   auto revoked = std::make_shared<bool>(false);
   auto derived_after = std::make_shared<bool>(false);
   for (u32 i = 0; i < 2; ++i) {
     w.thread(b, kNormalLevel,
-             [&w, made, child, revoked, left = 6u, mine = kNoCapability, asked = 0](Thread&,
-                                                                                    const Answer& last) mutable -> Act {
+             [&w, made, child, watched, revoked, left = 6u, mine = kNoCapability, asked = 0](
+                 Thread&, const Answer& last) mutable -> Act {
                if (asked == 1 && last.status == Status::ok) {
                  mine = CapIndex(last.word[0]);
                  made->push_back(mine);
@@ -294,11 +295,16 @@ std::function<void()> revokes(World& w) {
                if (asked == 2 && last.status == Status::ok && *revoked) w.fail("a revoked capability was used");
                asked = 0;
                if (left-- == 0) return leave();
-               switch (w.random(4)) {
+               switch (w.random(6)) {
                  case 0:
                  case 1:
                    asked = 1;
                    return ask(Call::cap_derive, w.chance(2) && mine != kNoCapability ? mine : child, {0xff, 0});
+                 case 4:
+                   asked = 1;
+                   return ask(Call::cap_derive_until, child, {0xff, 0, w.now() + 1 + w.random(20'000)});
+                 case 5:
+                   return ask(Call::process_watch, watched, {(mine != kNoCapability ? mine : child).value, 1});
                  case 2:
                    if (mine == kNoCapability) return compute();
                    return ask(Call::cap_delete, std::exchange(mine, kNoCapability));

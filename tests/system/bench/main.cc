@@ -62,20 +62,21 @@ u64 median(F run, u32 samples = kSamples, u32 warm_up = kWarmUp, P prepare = kNo
 
 // A call as a generated stub makes it: the words it does not send are zeroed, so that nothing leaks.
 template <u32 Words>
-[[gnu::always_inline]] inline u64 raw_call(u64 operation, u64 port, u64 word0 = 0) {
+[[gnu::always_inline]] inline u64 raw_call(u64 operation, u64 port, u64 rsi = 0, u64 rdx = 0, u64 word2 = 0,
+                                           u64 word3 = 0, u64* result = nullptr) {
   u64 status = operation;
-  register u64 r8 asm("r8") = 0;
-  register u64 r9 asm("r9") = 0;
+  register u64 r8 asm("r8") = word2;
+  register u64 r9 asm("r9") = word3;
   register u64 r12 asm("r12") = 0;
   register u64 r13 asm("r13") = 0;
   register u64 r14 asm("r14") = 0;
   register u64 r15 asm("r15") = 0;
-  u64 rsi = word0, rdx = 0;
   asm volatile("syscall"
                : "+a"(status), "+D"(port), "+S"(rsi), "+d"(rdx), "+r"(r8), "+r"(r9), "+r"(r12), "+r"(r13), "+r"(r14),
                  "+r"(r15)
                :
                : "rcx", "r10", "r11", "memory");
+  if (result != nullptr) *result = rsi;
   return status;
 }
 
@@ -200,14 +201,14 @@ CapIndex make_server(bool own_process, u32 words, Child* child) {
   return port;
 }
 
-template <u32 Words>
-void bench_ipc(const char* name, bool own_process) {
+template <u32 Words, bool OwnProcess>
+void bench_ipc(const char* name) {
   Child child;
-  CapIndex port = make_server(own_process, Words, &child);
+  CapIndex port = make_server(OwnProcess, Words, &child);
   u64 operation = 33 | Descriptor::make(Words);
   need(Status(raw_call<Words>(operation, port.value) & 0xff), name);
   report(name, median([&] { raw_call<Words>(operation, port.value); }));
-  if (own_process) {
+  if (OwnProcess) {
     need(sys::process_kill(child.process, 0).status(), "kill");
   }
 }
@@ -231,12 +232,14 @@ void bench_ipc_cap() {
 void bench_thread() {
   CapIndex ended = need(sys::notification_create(self().group), "notification");
   const Child code = make_child(bench_signal_exit, bench_signal_exit_end, kNormalLevel, false);
+  const u64 process = self().process.value;
   report("thread_create_join", median(
                                    [&] {
-                                     CapIndex thread = sys::thread_create(self().process, kNormalLevel - 1)->thread;
-                                     (void)sys::thread_start(thread, code.entry, code.stack, ended.value, 0);
-                                     (void)sys::notification_wait(ended, kForever);
-                                     (void)sys::cap_delete(thread);
+                                     u64 thread = 0;
+                                     raw_call<0>(u64(Call::thread_create), process, kNormalLevel - 1, 0, 0, 0, &thread);
+                                     raw_call<0>(u64(Call::thread_start), thread, code.entry, code.stack, ended.value);
+                                     raw_call<0>(u64(Call::notification_wait), ended.value, kForever.value);
+                                     raw_call<0>(u64(Call::cap_delete), thread);
                                    },
                                    1000, 100));
 }
@@ -259,7 +262,7 @@ void bench_interrupt(const char* name, CapIndex n, Arm arm) {
   std::vector<u64> taken;
   for (u32 i = 0; i < 2000; ++i) {
     arm(i);
-    (void)raw_call<0>(46, n.value, kForever.value);
+    (void)raw_call<0>(u64(Call::notification_wait), n.value, kForever.value);
     u64 woken = rdtsc();
     if (i >= 200) taken.push_back(woken - last);
   }
@@ -305,7 +308,7 @@ void bench_signal() {
     std::vector<u64> taken;
     for (u32 i = 0; i < kWarmUp + kSamples; ++i) {
       const u64 before = rdtsc();
-      raw_call<0>(45, n.value, 1);
+      raw_call<0>(u64(Call::notification_signal), n.value, 1);
       if (i >= kWarmUp) taken.push_back(woken - before);
     }
     std::nth_element(taken.begin(), taken.begin() + kSamples / 2, taken.end());
@@ -315,7 +318,7 @@ void bench_signal() {
   Child waiter = make_child(bench_waiter, bench_waiter_end, kNormalLevel + 4, true);
   CapIndex n = need(sys::notification_create(self().group), "notification");
   start(waiter, need(sys::cap_grant(waiter.process, n.value, 0x3f, 0), "grant"), 0);
-  report("notify_rt_cross", median([&] { raw_call<0>(45, n.value, 1); }));
+  report("notify_rt_cross", median([&] { raw_call<0>(u64(Call::notification_signal), n.value, 1); }));
   need(sys::process_kill(waiter.process, 0).status(), "kill");
 }
 
@@ -347,26 +350,26 @@ int main() {
   g_overhead = median_of(kWarmUp, kSamples, kNothing, kNothing);
   auto info = need(sys::system_info(find_capability("control")), "system_info");
   report("boot_to_user", info.boot_instructions);
-  report("null_call", median([] { raw_call<0>(33, 0x100000000); }));
-  bench_ipc<0>("ipc_rt_same_0w", false);
-  bench_ipc<0>("ipc_rt_cross_0w", true);
-  bench_ipc<4>("ipc_rt_cross_4w", true);
-  bench_ipc<8>("ipc_rt_cross_8w", true);
-  bench_ipc<16>("ipc_rt_cross_16w", true);
-  bench_ipc<64>("ipc_rt_cross_64w", true);
+  report("null_call", median([] { raw_call<0>(u64(Call::call), 0x100000000); }));
+  bench_ipc<0, false>("ipc_rt_same_0w");
+  bench_ipc<0, true>("ipc_rt_cross_0w");
+  bench_ipc<4, true>("ipc_rt_cross_4w");
+  bench_ipc<8, true>("ipc_rt_cross_8w");
+  bench_ipc<16, true>("ipc_rt_cross_16w");
+  bench_ipc<64, true>("ipc_rt_cross_64w");
   bench_ipc_cap();
 
   CapIndex lonely = need(sys::notification_create(self().group), "notification");
-  report("notify_no_waiter", median([&] { raw_call<0>(45, lonely.value); }));
+  report("notify_no_waiter", median([&] { raw_call<0>(u64(Call::notification_signal), lonely.value); }));
   bench_signal();
   {
     Child other = make_child(bench_yielder, bench_yielder_end, kNormalLevel, true);
     start(other, 0, 0);
-    report("yield_switch_cross", median([] { raw_call<0>(20, 0); }) / 2);
+    report("yield_switch_cross", median([] { raw_call<0>(u64(Call::yield), 0); }) / 2);
     need(sys::process_kill(other.process, 0).status(), "kill");
   }
   {
-    report("cap_derive", median([&] { raw_call<0>(24, lonely.value, 0x3f); }));
+    report("cap_derive", median([&] { raw_call<0>(u64(Call::cap_derive), lonely.value, 0x3f); }));
     u64 before = rdtsc();
     need(sys::cap_revoke(lonely).status(), "revoke");
     report("cap_revoke_each", (rdtsc() - before) / (kWarmUp + kSamples));

@@ -81,7 +81,9 @@ void round(const CpioEntry& file, fuzz::Account& account, CapIndex account_memor
         {"memory", memory.get()},
         {"control", control,
          Rights(rights::inspect | rights::derive | rights::transfer | rights::kernel_control::read |
-                rights::kernel_control::log_write | rights::kernel_control::log_read | rights::kernel_control::trace)},
+                rights::kernel_control::log_write | rights::kernel_control::log_read | rights::kernel_control::trace |
+                rights::kernel_control::audit | rights::kernel_control::label)},
+        {"sealer", find_capability("sealer")},
         {"irq", find_capability("irq")},
         {"ports", find_capability("io"), 0, kDebugPort},
         {"sibling", i > 0 ? workers[i - 1].get() : group.get()},

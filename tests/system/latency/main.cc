@@ -1,5 +1,5 @@
 // What could keep interrupts off for long: each boot does one of these (test=N), while a plugin of the emulator counts
-// the longest stretch of instructions in the kernel (tests/plugin/irqs_off.c, tools/bench).
+// the longest stretch of instructions in the kernel (tools/lib/irqs_off.c, tools/bench).
 #include <cstring>
 #include <vector>
 

@@ -27,7 +27,11 @@ inline void forget(T&... values) {
 }
 
 inline u64 and_mask(u64 value, const Atomic<u64>& mask) { return value & mask.load(kAcquire); }
-inline bool is_equal(const Atomic<u64>& word, u64 value) { return word.load(kAcquire) == value; }
+template <class T>
+inline bool is_equal(const Atomic<T>& word, T value) {
+  return word.load(kAcquire) == value;
+}
+inline bool is_zero(const Atomic<u32>& word) { return word.load(kRelaxed) == 0; }
 
 inline u64 fast_clock(const Cpu& cpu) { return cpu.arch.clock; }
 inline void acknowledge_interrupt() {}

@@ -47,11 +47,13 @@ template <class... T>
   asm volatile("andq %1, %0" : "+r"(value) : "m"(mask) : "memory", "cc");
   return value;
 }
-[[gnu::always_inline]] inline bool is_equal(const Atomic<u64>& word, u64 value) {
-  bool equal;
-  asm volatile("cmpq %2, %1" : "=@cce"(equal) : "m"(word), "r"(value));
-  return equal;
+// SAFETY: an aligned load is atomic here; the compiler may fold a plain one into the comparison, and moves none across
+// the asm volatile around it.
+template <class T>
+[[gnu::always_inline]] inline bool is_equal(const Atomic<T>& word, T value) {
+  return *reinterpret_cast<const T*>(&word) == value;
 }
+[[gnu::always_inline]] inline bool is_zero(const Atomic<u32>& word) { return is_equal(word, u32{0}); }
 
 [[gnu::always_inline]] inline u64 fast_clock(const Cpu&) {
   u64 low, high;  // RDTSC clears the upper halves
@@ -70,7 +72,7 @@ extern "C" [[gnu::visibility("hidden")]] volatile u32* end_of_interrupt_register
   asm volatile("rdfsbase %0" : "=r"(from.state.fs_base));
   asm volatile("wrfsbase %0" : : "r"(to.state.fs_base));
   AddressSpace* space = to.space;
-  if (cpu.space.load(kRelaxed) == space) return;
+  if (is_equal(cpu.space, space)) return;
   cpu.space.store(space, kRelaxed);  // published before the switch, so that a flush on another CPU finds us
   asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
   asm volatile("wrgsbase %0" : : "r"(u64{0}));
@@ -90,7 +92,7 @@ extern "C" [[gnu::visibility("hidden")]] volatile u32* end_of_interrupt_register
   asm volatile("wrfsbase %0" : : "r"(to.state.fs_base));
   asm volatile("wrgsbase %0" : : "r"(u64{0}));
   AddressSpace* space = to.space;
-  if (cpu.space.load(kRelaxed) == space) return;
+  if (is_equal(cpu.space, space)) return;
   cpu.space.store(space, kRelaxed);
   asm volatile("mov %0, %%cr3" : : "r"(space->root().value) : "memory");
 }

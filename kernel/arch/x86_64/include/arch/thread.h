@@ -24,9 +24,11 @@ struct ThreadState {
   u64 rflags = kUserFlags;
   u64 fs_base = 0, gs_base = 0;
   ResumeKind resume = ResumeKind::interrupted;
-  // XSAVE area: legacy region and header, then AVX. Its header is zero for a new thread: the initial state.
+  // XSAVE area: legacy region and header, then AVX. Of a new thread only what start() writes counts: a header of zeros
+  // stands for the initial state, whatever else is there.
   static constexpr u64 kVectorBytes = 896;
-  alignas(64) u8 vector[kVectorBytes] = {};
+  static constexpr u64 kMxcsr = 24, kVectorHeader = 512, kVectorHeaderBytes = 64;
+  alignas(64) u8 vector[kVectorBytes];
 
   void start(u64 entry, u64 stack, u64 argument0, u64 argument1) {
     rip = entry;
@@ -34,8 +36,9 @@ struct ThreadState {
     rdi = argument0;
     word[0] = argument1;
     resume = ResumeKind::interrupted;
-    vector[24] = 0x80;  // MXCSR: all exceptions masked
-    vector[25] = 0x1f;
+    constexpr u32 kAllMasked = 0x1f80;
+    __builtin_memcpy(&vector[kMxcsr], &kAllMasked, sizeof(kAllMasked));
+    __builtin_memset(&vector[kVectorHeader], 0, kVectorHeaderBytes);
   }
   // Runs the system call again: SYSCALL is two bytes long, and its registers are still as they were on entry.
   void restart_call() { rip -= 2; }
