@@ -167,7 +167,7 @@ bool CapSpace::teardown_step(Cpu& cpu) {
   }
   u32 removed = 0;
   for (u32 looked = 0; cursor_ < slots; ++cursor_, ++looked) {
-    if (removed == 8 || looked == 64) return false;
+    if (removed == 8 || looked == 32) return false;
     CapSlot& slot = slot_number(cursor_);
     const u64 name = slot.name.load(kAcquire);
     if (!slot.is_live(name)) continue;

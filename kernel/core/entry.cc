@@ -20,7 +20,7 @@ void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data =
       {cpu.now_tsc(), event, code, status, idle ? 0 : u32(thread->id()), data, idle ? 0 : thread->process->id()});
 }
 
-constexpr u32 kWorkSteps = 4;  // per entry: law 3 and docs/invariants.md, "bounded work"
+constexpr u32 kWorkSteps = 2;  // per entry: law 3 and docs/invariants.md, "bounded work"
 constexpr u32 kTimersPerEntry = 8;
 constexpr u32 kPicksPerEntry = 32;  // threads that are found not to be allowed to run
 

@@ -1,5 +1,5 @@
-// simulator [--cpus=N] [--scenario=NAME] [--seed=N] [--count=N] [--trace] [--list]: runs each scenario with as many seeds. A run
-// that breaks prints the command that repeats it.
+// simulator [--cpus=N] [--scenario=NAME] [--seed=N] [--count=N] [--trace] [--list]: runs each scenario with as many
+// seeds. A run that breaks prints the command that repeats it.
 #include <unistd.h>
 #include <csignal>
 #include <cstdio>

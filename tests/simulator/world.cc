@@ -112,7 +112,7 @@ void World::user(Cpu& cpu, Thread& t) {
   if (t.run_on != &cpu) fail("a thread runs on another CPU than it should");
   if (t.home() != &cpu) fail("a thread runs away from home");
   if (t.process->state() == ProcessState::dead) fail("a thread of a dead process runs");
-  const SchedulingContext* context = t.lender != nullptr                              ? t.lender->context
+  const SchedulingContext* context = t.lender != nullptr                               ? t.lender->context
                                      : t.caller != nullptr && t.caller->run_on == &cpu ? t.caller->context
                                                                                        : &t.own_context;
   if (t.context != context) fail("a thread runs on a context that it should not have");

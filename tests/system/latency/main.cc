@@ -1,5 +1,5 @@
-// What could keep interrupts off for long: each boot does one of these (test=N), while a plugin of the emulator counts the longest stretch of
-// instructions in the kernel (tests/plugin/irqs_off.c, tools/bench).
+// What could keep interrupts off for long: each boot does one of these (test=N), while a plugin of the emulator counts
+// the longest stretch of instructions in the kernel (tools/lib/irqs_off.c, tools/bench).
 #include <cstring>
 #include <vector>
 
@@ -108,12 +108,14 @@ void teardown() {
     need(sys::space_unmap(self().space, here, 16'384 * kPageSize).status(), "space_unmap");
     need(sys::cap_delete(memory).status(), "cap_delete");
   }
-  thread(c, 1, need(sys::cap_grant(c.process, need(sys::notification_create(self().group), "n").value, 0x3f, 0), "grant"));
+  thread(c, 1,
+         need(sys::cap_grant(c.process, need(sys::notification_create(self().group), "n").value, 0x3f, 0), "grant"));
   finish(c);
 }
 void threads() {
   const Child c = child();
-  const u64 bell = need(sys::cap_grant(c.process, need(sys::notification_create(self().group), "n").value, 0x3f, 0), "grant");
+  const u64 bell =
+      need(sys::cap_grant(c.process, need(sys::notification_create(self().group), "n").value, 0x3f, 0), "grant");
   for (u32 i = 0; i < 1000; ++i) thread(c, 1, bell);
   finish(c);
 }
