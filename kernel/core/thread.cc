@@ -139,7 +139,8 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
     context = &own_context;
   }
   change_home(from, to);
-  from.send(to, traveller_);  // from here on it may be running elsewhere
+  if (&to == &from) arch::relax();  // it waits for another CPU's mail
+  from.send(to, traveller_);        // from here on it may be running elsewhere
 }
 
 // It has arrived where it runs: what became of the call that it serves?

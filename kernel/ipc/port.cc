@@ -320,10 +320,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
 
 Result<void> Port::bind(Cpu& cpu, const BindRequest<Notification>& target) {
   Notification& notification = target.target;
-  if (notification.home() != home()) {
-    if (!follow_receiver(*notification.home())) return Status::busy;
-    return Status::restart;
-  }
+  if (notification.home() != home()) return follow_receiver(*notification.home()) ? Status::restart : Status::busy;
   Port* other = notification.port();  // which is here, too
   if (other != nullptr && other != this && other->bound(cpu) != nullptr) return Status::busy;
   RefPtr<Notification> old;

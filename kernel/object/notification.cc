@@ -36,7 +36,18 @@ void Notification::signal(Cpu& cpu, u64 bits) {
   bits_ = bits;
 }
 
-void Notification::on_event(Cpu& cpu) { signal(cpu, remote_bits_.exchange(0, kRelaxed)); }
+void Notification::invite(Cpu& cpu, Cpu& to) {
+  invited_.store(&to, kRelease);  // post() and arrive() order it, too
+  post(cpu, kOwnEvent);
+}
+
+void Notification::on_event(Cpu& cpu) {
+  signal(cpu, remote_bits_.exchange(0, kRelaxed));
+  Cpu* to = invited_.load(kAcquire);
+  if (to == nullptr) return;
+  if (is_quiet()) set_home(*to);
+  invited_.store(nullptr, kRelease);  // after the move: whoever sees it sees where the notification is
+}
 
 void Notification::on_zero_handles(Cpu& cpu) {
   while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);

@@ -37,6 +37,9 @@ class Notification final : public KObject {
 
   Port* port() const { return port_; }
   void set_port(Port* port) { port_ = port; }
+  // Asks it, from elsewhere, to move to a CPU; it does if nobody waits. is_invited() until it has decided.
+  void invite(Cpu& cpu, Cpu& to);
+  bool is_invited() const { return invited_.load(kAcquire) != nullptr; }
   void on_event(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
   void wake_revoked(Cpu& cpu) override;
@@ -51,6 +54,7 @@ class Notification final : public KObject {
 
   u64 bits_ = 0;
   Atomic<u64> remote_bits_{0};
+  Atomic<Cpu*> invited_{nullptr};
   Port* port_ = nullptr;  // whose receivers take the bits; the port holds a reference to us
   WaitQueue waiters_;
 };

@@ -6,8 +6,8 @@ import os
 from keel_qemu import Guest, LONG, cases
 import qemu
 
-# Seeds that once broke the kernel: calls without a target travelled (1).
-SEEDS = [1]
+# Seeds that once broke the kernel: calls without a target travelled (1), a server that came home as a caller never settled (2).
+SEEDS = [1, 2]
 FUZZ_CALLS = int(os.environ.get('FUZZ_CALLS', 10_000_000 if LONG else 1_000_000))
 
 

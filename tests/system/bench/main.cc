@@ -85,6 +85,7 @@ asm(R"(
     .section .rodata
     .balign 64
     .globl bench_server, bench_server_end, bench_waiter, bench_waiter_end, bench_yielder, bench_yielder_end
+    .globl bench_client, bench_client_end
     .globl bench_stamper, bench_stamper_end, bench_exit, bench_exit_end, bench_signal_exit, bench_signal_exit_end
 bench_server:             # answers every call with as many words
     movq %rdi, %rbx
@@ -96,6 +97,27 @@ bench_server:             # answers every call with as many words
     syscall
     jmp 1b
 bench_server_end:
+    .balign 64
+bench_client:             # calls as often as rsi says, as a stub would, then exits
+    movq %rdi, %rbx
+    movq %rsi, %rbp
+1:  movq %rbx, %rdi
+    xorl %esi, %esi
+    xorl %edx, %edx
+    xorl %r8d, %r8d
+    xorl %r9d, %r9d
+    xorl %r12d, %r12d
+    xorl %r13d, %r13d
+    xorl %r14d, %r14d
+    xorl %r15d, %r15d
+    movl $33, %eax
+    syscall
+    decq %rbp
+    jnz 1b
+    movl $12, %eax
+    xorl %edi, %edi
+    syscall
+bench_client_end:
     .balign 64
 bench_waiter:             # waits for a notification for ever
     movq %rdi, %rbx
@@ -141,9 +163,9 @@ bench_signal_exit_end:
     .text
 )");
 extern "C" {
-[[gnu::visibility("hidden")]] extern const char bench_server[], bench_server_end[], bench_waiter[], bench_waiter_end[],
-    bench_stamper[], bench_stamper_end[], bench_yielder[], bench_yielder_end[], bench_exit[], bench_exit_end[],
-    bench_signal_exit[], bench_signal_exit_end[];
+[[gnu::visibility("hidden")]] extern const char bench_server[], bench_server_end[], bench_client[], bench_client_end[],
+    bench_waiter[], bench_waiter_end[], bench_stamper[], bench_stamper_end[], bench_yielder[], bench_yielder_end[],
+    bench_exit[], bench_exit_end[], bench_signal_exit[], bench_signal_exit_end[];
 }
 
 void need(Status status, const char* what) {
@@ -343,11 +365,70 @@ void bench_sizes() {
   report("process_bytes", (before - free_pages()) * kPageSize / kMany);
 }
 
+void rest(u64 ns) {
+  static const CapIndex never = need(sys::notification_create(self().group), "notification");
+  const u64 now = sys::system_info(find_capability("control"))->uptime_ns;
+  (void)sys::notification_wait(never, Deadline(now + ns));
+}
+
+void pin(CapIndex thread, u32 cpu) { need(sys::thread_set_affinity(thread, u64{1} << cpu).status(), "affinity"); }
+
+// A server in a process of its own that runs on that CPU, and waits.
+CapIndex make_pinned_server(u32 cpu, Child* child) {
+  CapIndex port = need(sys::port_create(self().group, 0), "port_create");
+  *child = make_child(bench_server, bench_server_end, kNormalLevel + 4, true);
+  pin(child->thread, cpu);
+  start(*child, need(sys::cap_grant(child->process, port.value, 0x7f, 0), "cap_grant"), 34);
+  rest(1'000'000);
+  return port;
+}
+
+void bench_pinned(const char* name, u32 cpu) {
+  Child child;
+  CapIndex port = make_pinned_server(cpu, &child);
+  report(name, median([&] { raw_call<0>(33, port.value); }));
+  need(sys::process_kill(child.process, 0).status(), "kill");
+}
+
+// So many clients with a server each, every pair on a CPU of its own: instructions of all CPUs for one call and reply.
+void bench_pairs(u32 pairs) {
+  constexpr u64 kCalls = 20000;
+  Child servers[4], clients[4];
+  u64 ports[4];
+  for (u32 i = 0; i < pairs; ++i) {
+    const CapIndex port = make_pinned_server(i, &servers[i]);
+    clients[i] = make_child(bench_client, bench_client_end, kNormalLevel, true);
+    pin(clients[i].thread, i);
+    ports[i] = need(sys::cap_grant(clients[i].process, port.value, 0x7f, 0), "cap_grant");
+  }
+  const u64 before = rdtsc();
+  for (u32 i = 0; i < pairs; ++i) start(clients[i], ports[i], kCalls);
+  for (u32 i = 0; i < pairs; ++i) need(sys::process_wait(clients[i].process, kForever).status(), "wait");
+  const char* kNames[] = {"ipc_pairs_1", "ipc_pairs_2", "ipc_pairs_3", "ipc_pairs_4"};
+  report(kNames[pairs - 1], (rdtsc() - before) / (pairs * kCalls));
+  for (u32 i = 0; i < pairs; ++i) need(sys::process_kill(servers[i].process, 0).status(), "kill");
+}
+
+// What several CPUs cost, and what they do not cost: booted with four of them.
+void bench_several_cpus() {
+  while (sys::system_info(find_capability("control"))->cpus < 4) rest(1'000'000);
+  pin(self().thread, 0);
+  rest(20'000'000);
+  bench_pinned("ipc_rt_smp4_0w", 0);
+  bench_pinned("ipc_rt_xcpu", 1);
+  for (u32 pairs = 1; pairs <= 4; ++pairs) bench_pairs(pairs);
+}
+
 }  // namespace
 
 int main() {
   need(sys::thread_set_level(self().thread, kNormalLevel).status(), "level");
   g_overhead = median_of(kWarmUp, kSamples, kNothing, kNothing);
+  if (argument_value("test") == "4") {
+    bench_several_cpus();
+    say("bench done");
+    return 0;
+  }
   auto info = need(sys::system_info(find_capability("control")), "system_info");
   report("boot_to_user", info.boot_instructions);
   report("null_call", median([] { raw_call<0>(u64(Call::call), 0x100000000); }));
