@@ -1,5 +1,6 @@
 #include "kernel/cap/space_inline.h"
 
+#include <arch/context.h>
 #include <arch/memory.h>
 
 #include "kernel/core/cpu.h"
@@ -177,7 +178,10 @@ bool CapSpace::teardown_step(Cpu& cpu) {
   }
   LockGuard guard(cpu, lock_);
   // Others may still be looking for what they will not find: the tables stay for a period after the last slot died.
-  if (sweeping_) return false;
+  if (sweeping_) {
+    arch::relax();
+    return false;
+  }
   if (chunk_count_ > 0 && !cpu.grace.is_over(cpu) && !swept_all_) {
     swept_all_ = true;
     begin_sweep(cpu);

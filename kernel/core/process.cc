@@ -83,7 +83,10 @@ bool Process::exit_step(Cpu& cpu) {
       cpu.send(*thread->home(), teardown_);
       return true;
     }
-    if (thread->has_flags(Thread::kMoving)) return false;  // still in the mailbox: after it
+    if (thread->has_flags(Thread::kMoving)) {  // still in the mailbox: after it
+      arch::relax();
+      return false;
+    }
     (void)thread->kill(cpu);
   }
   if (thread_count() != 0) return false;
