@@ -103,7 +103,7 @@ Port& Thread::receiving_from() const { return serves != nullptr ? *serves : *sta
 void Thread::run_at(Cpu& cpu) {
   if (serves != nullptr && serves->home() != &cpu) serves->dismiss(*this);
   run_on = &cpu;
-  own_context.account = reservation ? &reservation->account() : &process->group().queue(cpu).account;
+  own_context.set_account(reservation ? reservation->account() : process->group().queue(cpu).account);
   cpu.note_space(*this);
 }
 
@@ -368,7 +368,7 @@ void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
   if (to != nullptr) to->join(*this);
   // Others may run on it: whoever pays from now on is another.
   if (on.context == &own_context) on.bring_accounts_up_to_date();
-  own_context.account = to != nullptr ? &to->account() : &process->group().queue(*run_on).account;
+  own_context.set_account(to != nullptr ? to->account() : process->group().queue(*run_on).account);
   if (queued) on.scheduler.enqueue_back(*this);
   if (on.context == &own_context) on.change_context(&own_context);
   if (phase.status != ThreadStatus::dead) set_level(on, level);
