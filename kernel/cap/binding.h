@@ -55,6 +55,10 @@ class BindingBase {
   // Takes the place of what was bound before. Errors: no_memory, quota_exceeded, revoked, too_deep; that stays then.
   Result<void> bind(Cpu& cpu, KObject& target, CapNode* parent, ResourceGroup& payer, u64 data);
   KObject* held() const { return node_ == nullptr ? nullptr : node_->object; }
+  KObject* get() const {
+    const BindingNode* node = node_;
+    return node == nullptr || node->revoked.load(kAcquire) ? nullptr : node->object;  // pairs with revoke()
+  }
 
  private:
   BindingNode* node_ = nullptr;
@@ -67,7 +71,7 @@ class Binding : public BindingBase {
     return BindingBase::bind(cpu, r.target, r.parent, r.payer, r.data);
   }
   // Null when nothing is bound, or what was is revoked.
-  T* get() const { return is_revoked() ? nullptr : held(); }
+  T* get() const { return static_cast<T*>(BindingBase::get()); }
   // Also when it is revoked.
   T* held() const { return static_cast<T*>(BindingBase::held()); }
   // Sets the binding's bits.

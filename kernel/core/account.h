@@ -28,6 +28,8 @@ class Thread;
 struct ReadyList {
   Thread* first = nullptr;
   Thread* last = nullptr;
+  FairQueue* queue = nullptr;  // of a normal level
+  u64 bit = 0;                 // in the queue's word of those that are not empty, or the CPU's; 0: of parked threads
 };
 
 // So much CPU time per period, for the accounts that draw on it. Times are in time stamp counter units.

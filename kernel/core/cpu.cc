@@ -35,6 +35,7 @@ void Cpu::change_context(SchedulingContext* next, u64 now) {
   context = next;
   budget_end_ns = kNever;
   if (next == nullptr) return;
+  scheduler.expect(*account->queue);
   if (account->limited()) {
     (void)account->exhausted(*this, now);  // takes a slice, if there is one
     const u64 end = account->allowed_until(now);

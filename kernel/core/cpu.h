@@ -83,8 +83,10 @@ class Cpu {
   //     quantum_end_ns, and timer_stale unless nobody contends.
   // Everything else goes through change_context.
   [[gnu::always_inline]] void charge(u64 now) {
-    const u64 time = now > context_since ? now - context_since : 0;  // `now` may have been read before the last charge
-    context_since += time;
+    if (now < context_since) [[unlikely]]
+      return;  // it was read before the last charge
+    const u64 time = now - context_since;
+    context_since = now;
     if (context == nullptr) {
       idle_tsc += time;
       return;

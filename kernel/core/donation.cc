@@ -37,7 +37,7 @@ void refresh(Cpu& cpu, SchedulingContext& context, u32 hops, u32& left) {
     last = t;
   }
   if (level == context.level) return;
-  context.level = level;
+  context.set_level(level);
   if (last == nullptr) return;
   if (last->status() == ThreadStatus::ready) {
     cpu.scheduler.remove(*last);

@@ -1,8 +1,8 @@
 // What entry.cc, Scheduler and Cpu do when a CPU changes threads, in line for the fast paths (kernel/ipc/fast*.cc): no
 // call, one time stamp a switch. Each function names what it equals; a change there is one here.
 //
-// Rely on: user mode ran, so reschedule and timer_stale are false, and no ready thread is above the running one. Both
-// threads are plain(): the root group pays, nobody shares the normal class with it, and no budget limits it.
+// Rely on: user mode ran, so reschedule and timer_stale are false, and no ready thread is above the running one. One
+// account pays for both threads, which no budget limits, and no other group has queued threads of the normal class.
 #pragma once
 
 #include <arch/fast_switch.h>
@@ -15,41 +15,46 @@ namespace keel {
 
 class FastScheduling {
  public:
-  // Whether the rules of this file hold for a thread that runs, or is to run, on the context.
-  [[gnu::always_inline]] static bool plain(const Cpu& cpu, const SchedulingContext& context) {
-    const FairQueue& root = cpu.scheduler.root;
-    return context.account == &root.account && root.shares_.is_simple(root.own_);
+  // Whether the rules of this file hold for two threads, the running one and one that runs on `other`.
+  [[gnu::always_inline]] static bool plain(const Cpu& cpu, const SchedulingContext& other) {
+    const Account* account = cpu.context->account;
+    return account == other.account && account->queue == cpu.scheduler.sole_ && cpu.budget_end_ns == Cpu::kNever;
   }
-  // Of a plain level: the list of its ready threads.
-  [[gnu::always_inline]] static ReadyList& list(Scheduler& s, u32 level) {
-    return Scheduler::is_normal(level) ? s.root.lists_[level - kNormalLevel] : s.lists_[level];
-  }
-  // Scheduler::enqueue_back(). `to`: list(s, t.context->level)
-  [[gnu::always_inline]] static void enqueue_back(Scheduler& s, Thread& t, ReadyList& to) {
+  // Scheduler::enqueue_back()
+  [[gnu::always_inline]] static void enqueue_back(Scheduler& s, Thread& t) {
+    ReadyList& to = *t.context->list;
     Thread* last = to.last;
-    t.ready_link = link(s, t.context->level, to);
-    t.ready_link.previous = last;
-    (last != nullptr ? last->ready_link.next : to.first) = &t;
+    t.ready_link = {.previous = last, .list = &to};
     to.last = &t;
     s.count(1);
+    if (last != nullptr) {
+      last->ready_link.next = &t;
+    } else {
+      to.first = &t;
+      note_first(s, to);
+    }
   }
   // Scheduler::enqueue_front()
-  [[gnu::always_inline]] static void enqueue_front(Scheduler& s, Thread& t, ReadyList& to) {
+  [[gnu::always_inline]] static void enqueue_front(Scheduler& s, Thread& t) {
+    ReadyList& to = *t.context->list;
     Thread* first = to.first;
-    t.ready_link = link(s, t.context->level, to);
-    t.ready_link.next = first;
-    (first != nullptr ? first->ready_link.previous : to.last) = &t;
+    t.ready_link = {.next = first, .list = &to};
     to.first = &t;
     s.count(1);
+    if (first != nullptr) {
+      first->ready_link.previous = &t;
+    } else {
+      to.last = &t;
+      note_first(s, to);
+    }
   }
-  // The first ready thread of a plain level, or null.
-  [[gnu::always_inline]] static Thread* first(Scheduler& s, u32 level) { return list(s, level).first; }
-  // What Scheduler::pick() would answer, if it is plain; or null.
+  // What Scheduler::pick() would answer if it is plain; null when nothing is ready.
   [[gnu::always_inline]] static Thread* top(Scheduler& s) {
     if (s.ready_ == 0) return nullptr;
     const u32 rank = Scheduler::highest(s.ready_);
     if (rank != kNormalLevel) return s.lists_[rank].first;
-    return s.root.ready_ == 0 ? nullptr : s.root.lists_[Scheduler::highest(s.root.ready_)].first;
+    FairQueue* queue = s.sole_;
+    return queue == nullptr ? nullptr : queue->lists_[Scheduler::highest(queue->ready_)].first;
   }
   // Scheduler::pick(), where `t` is what it answers.
   [[gnu::always_inline]] static void take_first(Scheduler& s, Thread& t) {
@@ -63,22 +68,19 @@ class FastScheduling {
       return;
     }
     from.last = nullptr;
-    const u32 level = t.ready_link.level;
-    if (Scheduler::is_normal(level)) {
-      s.root.ready_ &= ~(u32{1} << (level - kNormalLevel));
-      if (s.root.ready_ != 0) return;
-      s.root.shares_.erase_only(s.root.own_);
-      s.ready_ &= ~(u64{1} << kNormalLevel);
-    } else {
-      s.ready_ &= ~(u64{1} << level);
+    FairQueue* queue = from.queue;
+    if (queue == nullptr) {
+      s.ready_ &= ~from.bit;
+      return;
     }
+    queue->ready_ &= ~u32(from.bit);
+    if (queue->ready_ == 0) s.ready_ &= ~(u64{1} << kNormalLevel);
   }
   // enqueue_back(t), then pick() of the same list, which has a thread.
   [[gnu::always_inline]] static void rotate(Thread& t, Thread& first, ReadyList& in) {
     Thread* last = in.last;
     last->ready_link.next = &t;
-    const ReadyLink& there = first.ready_link;
-    t.ready_link = {.previous = last, .list = &in, .queue = there.queue, .level = there.level};
+    t.ready_link = {.previous = last, .list = &in};
     in.last = &t;
     Thread* second = first.ready_link.next;
     // `first` may be the only one: then `t` follows it.
@@ -98,12 +100,11 @@ class FastScheduling {
   // entry.cc, put_back(), of a thread that may run on.
   [[gnu::always_inline]] static void put_back(Cpu& cpu, Thread& t, u64 now_ns) {
     t.phase = {ThreadStatus::ready};
-    ReadyList& to = list(cpu.scheduler, t.context->level);
     if (now_ns >= cpu.quantum_end_ns) [[unlikely]] {
-      enqueue_back(cpu.scheduler, t, to);
+      enqueue_back(cpu.scheduler, t);
     } else {
       t.quantum_left_ns = cpu.quantum_end_ns - now_ns;
-      enqueue_front(cpu.scheduler, t, to);
+      enqueue_front(cpu.scheduler, t);
     }
   }
   // entry.cc, leave_kernel(): `next` runs from now on.
@@ -118,24 +119,19 @@ class FastScheduling {
   // entry.cc, set_timer(): whether the timer goes off in time for the end of the quantum of a thread of the highest
   // level. It may go off early.
   [[gnu::always_inline]] static bool timer_is_right(Cpu& cpu) {
-    return cpu.timer_set_ns <= cpu.quantum_end_ns || first(cpu.scheduler, cpu.context->level) == nullptr;
+    return cpu.timer_set_ns <= cpu.quantum_end_ns || cpu.context->list->first == nullptr;
   }
 
  private:
-  // Scheduler::link()
-  [[gnu::always_inline]] static ReadyLink link(Scheduler& s, u32 level, ReadyList& to) {
-    if (!Scheduler::is_normal(level)) {
-      s.ready_ |= u64{1} << level;
-      return {.list = &to, .level = level};
+  // Scheduler::link(), of a list that was empty. Floors are for Scheduler::come_back(), when there are others.
+  [[gnu::always_inline]] static void note_first(Scheduler& s, const ReadyList& to) {
+    FairQueue* queue = to.queue;
+    if (queue == nullptr) {
+      s.ready_ |= to.bit;
+      return;
     }
-    FairQueue& root = s.root;
-    root.ready_ |= u32{1} << (level - kNormalLevel);
-    if (!root.own_.queued) {
-      if (root.own_.time < root.floor_) root.own_.time = root.floor_;
-      root.shares_.insert_only(root.own_);
-      s.ready_ |= u64{1} << kNormalLevel;
-    }
-    return {.list = &to, .queue = &root, .level = level};
+    queue->ready_ |= u32(to.bit);
+    s.ready_ |= u64{1} << kNormalLevel;
   }
 };
 

@@ -6,8 +6,6 @@
 namespace keel {
 namespace {
 
-constexpr u32 kParked = kLevels;  // ReadyLink::level of a thread in no level's queue
-
 void push_back(ReadyList& list, Thread& thread) {
   thread.ready_link.next = nullptr;
   thread.ready_link.previous = list.last;
@@ -26,40 +24,97 @@ void push_front(ReadyList& list, Thread& thread) {
 
 }  // namespace
 
+void SchedulingContext::set_level(u32 to) {
+  level = to;
+  if (account != nullptr) list = &account->queue->list(level);
+}
+
+void SchedulingContext::set_account(Account& to) {
+  account = &to;
+  list = &to.queue->list(level);
+}
+
+FairQueue::FairQueue(FairQueue* parent, CpuBudget* budget, ReadyList* others)
+    : account(*this, parent == nullptr ? nullptr : &parent->account, budget),
+      own_(this, this, kDefaultWeight),
+      self_(parent, this, kDefaultWeight),
+      others_(others) {
+  for (u32 i = 0; i < kNormalLevels; ++i) {
+    lists_[i].queue = this;
+    lists_[i].bit = u32{1} << i;
+  }
+}
+
+Scheduler::Scheduler(Cpu& cpu) : cpu_(cpu) {
+  for (u32 level = 0; level < kLevels; ++level) lists_[level].bit = u64{1} << level;
+}
+
 // The queues are linked through the threads themselves; a thread remembers where it was queued, because its context's
 // level may change meanwhile.
 
 inline ReadyList& Scheduler::link(Thread& thread) {
-  ReadyLink& link = thread.ready_link;
-  const u32 level = link.level = thread.context->level;
-  if (!is_normal(level)) {
-    ready_ |= u64{1} << level;
-    link.queue = nullptr;
-    return lists_[level];
+  ReadyList& list = *thread.context->list;
+  if (list.queue == nullptr) {
+    ready_ |= list.bit;
+    return list;
   }
-  FairQueue& queue = *thread.context->account->queue;
-  link.queue = &queue;
-  queue.ready_ |= u32{1} << (level - kNormalLevel);
-  if (!queue.own_.queued) come_back(queue);
-  return queue.lists_[level - kNormalLevel];
+  FairQueue& queue = *list.queue;
+  if (queue.ready_ == 0) come_back(queue);
+  queue.ready_ |= u32(list.bit);
+  return list;
 }
 
 // The group has a normal thread again: its share starts where the others are, the running one included.
 void Scheduler::come_back(FairQueue& queue) {
+  const bool first = (ready_ >> kNormalLevel & 1) == 0;
+  if (!first && sole_ != nullptr) {
+    raise_to_floors(*sole_);  // the fast paths leave it to us
+    insert_shares(*sole_);
+    sole_ = nullptr;
+  }
   if (cpu_.context != nullptr && cpu_.context->account->queue != &queue) {
     cpu_.charge(cpu_.now_tsc());
     settle(*cpu_.context->account);
     raise_floors(*cpu_.context->account->queue);
   }
-  for (Share* share = &queue.own_;;) {
-    FairQueue& among = *share->among;
-    if (share->time < among.floor_) share->time = among.floor_;
-    among.shares_.insert(*share);
-    if (&among == &root) break;
-    share = &among.self_;
-    if (share->queued) break;
+  raise_to_floors(queue);
+  if (first) {
+    ready_ |= u64{1} << kNormalLevel;
+    sole_ = &queue;
+  } else {
+    insert_shares(queue);
   }
-  ready_ |= u64{1} << kNormalLevel;
+}
+
+void Scheduler::raise_to_floors(FairQueue& queue) {
+  for (Share* share = &queue.own_; !share->queued; share = &share->among->self_) {
+    if (share->time < share->among->floor_) share->time = share->among->floor_;
+    if (share->among == &root) return;
+  }
+}
+
+void Scheduler::insert_shares(FairQueue& queue) {
+  for (Share* share = &queue.own_; !share->queued; share = &share->among->self_) {
+    share->among->shares_.insert(*share);
+    if (share->among == &root) return;
+  }
+}
+
+void Scheduler::erase_shares(FairQueue& queue) {
+  for (Share* share = &queue.own_;; share = &share->among->self_) {
+    share->among->shares_.erase(*share);
+    if (!share->among->shares_.empty() || share->among == &root) return;
+  }
+}
+
+// The group that has queued threads, if there is no other.
+FairQueue* Scheduler::only_queue() {
+  for (FairQueue* queue = &root;;) {
+    const Share* share = queue->shares_.first();
+    if (!queue->shares_.is_alone(*share)) return nullptr;
+    if (share->of == queue) return queue;
+    queue = share->of;
+  }
 }
 
 void Scheduler::enqueue_back(Thread& thread) {
@@ -73,12 +128,11 @@ void Scheduler::enqueue_front(Thread& thread) {
 }
 
 void Scheduler::park(Thread& thread, ReadyList& list) {
-  thread.ready_link.level = kParked;
   ++parked_;
   push_back(list, thread);
 }
 
-bool Scheduler::is_parked(const Thread& ready) { return ready.ready_link.level == kParked; }
+bool Scheduler::is_parked(const Thread& ready) { return ready.ready_link.list->bit == 0; }
 
 void Scheduler::remove(Thread& thread) {
   ReadyLink& link = thread.ready_link;
@@ -86,29 +140,30 @@ void Scheduler::remove(Thread& thread) {
   (link.previous != nullptr ? link.previous->ready_link.next : list.first) = link.next;
   (link.next != nullptr ? link.next->ready_link.previous : list.last) = link.previous;
   link.next = link.previous = nullptr;
-  if (link.level == kParked) {
+  if (list.bit == 0) {
     --parked_;
-  } else {
-    count(-1);
-  }
-  if (list.first != nullptr || link.level == kParked) return;
-  if (link.queue == nullptr) {
-    ready_ &= ~(u64{1} << link.level);
     return;
   }
-  link.queue->ready_ &= ~(u32{1} << (link.level - kNormalLevel));
-  if (link.queue->ready_ == 0) go_away(*link.queue);
+  count(-1);
+  if (list.first != nullptr) return;
+  if (list.queue == nullptr) {
+    ready_ &= ~list.bit;
+    return;
+  }
+  list.queue->ready_ &= ~u32(list.bit);
+  if (list.queue->ready_ == 0) go_away(*list.queue);
 }
 
 void Scheduler::go_away(FairQueue& queue) {
-  for (Share* share = &queue.own_;;) {
-    FairQueue& among = *share->among;
-    among.shares_.erase(*share);
-    if (!among.shares_.empty()) return;
-    if (&among == &root) break;
-    share = &among.self_;
+  if (sole_ != nullptr) {
+    ready_ &= ~(u64{1} << kNormalLevel);
+    return;
   }
-  ready_ &= ~(u64{1} << kNormalLevel);
+  erase_shares(queue);
+  FairQueue* const left = only_queue();
+  if (left == nullptr) return;
+  erase_shares(*left);
+  sole_ = left;
 }
 
 Thread* Scheduler::pick() {
@@ -116,11 +171,11 @@ Thread* Scheduler::pick() {
   const u32 rank = highest(ready_);
   Thread* thread = lists_[rank].first;
   if (rank == kNormalLevel) {
-    FairQueue* queue = &root;
-    for (Share* share = nullptr; share == nullptr || share->of != queue;) {
-      if (share != nullptr) queue = share->of;
-      share = queue->shares_.first();
-      if (queue->floor_ < share->time) queue->floor_ = share->time;
+    FairQueue* const queue = sole_ != nullptr ? sole_ : first_queue();
+    for (const Share* share = &queue->own_;; share = &share->among->self_) {
+      FairQueue& among = *share->among;
+      if (among.floor_ < share->time) among.floor_ = share->time;
+      if (&among == &root) break;
     }
     thread = queue->lists_[highest(queue->ready_)].first;
   }
@@ -128,7 +183,16 @@ Thread* Scheduler::pick() {
   return thread;
 }
 
+FairQueue* Scheduler::first_queue() {
+  for (FairQueue* queue = &root;;) {
+    FairQueue* const of = queue->shares_.first()->of;
+    if (of == queue) return queue;
+    queue = of;
+  }
+}
+
 bool Scheduler::others_share(const FairQueue& queue) const {
+  if (sole_ != nullptr) return sole_ != &queue && (ready_ >> kNormalLevel & 1) != 0;
   for (const Share* share = &queue.own_;; share = &share->among->self_) {
     const ShareQueue& shares = share->among->shares_;
     if (!shares.empty() && !shares.is_alone(*share)) return true;
@@ -178,13 +242,13 @@ void Scheduler::settle(Account& account) {
   }
 }
 
-i64 Scheduler::check_list(const ReadyList& list, u32 level) const {
+i64 Scheduler::check_list(const ReadyList& list, u64 bit) const {
   i64 count = 0;
+  if (list.bit != bit) return -1;
   const Thread* previous = nullptr;
   for (const Thread* t = list.first; t != nullptr; t = t->ready_link.next) {
     const ReadyLink& link = t->ready_link;
-    if (t->status() != ThreadStatus::ready || link.previous != previous || link.level != level || link.list != &list)
-      return -1;
+    if (t->status() != ThreadStatus::ready || link.previous != previous || link.list != &list) return -1;
     previous = t;
     ++count;
   }
@@ -194,11 +258,13 @@ i64 Scheduler::check_list(const ReadyList& list, u32 level) const {
 i64 Scheduler::check_queue(const FairQueue& queue) const {
   i64 count = 0;
   for (u32 i = 0; i < FairQueue::kNormalLevels; ++i) {
-    const i64 n = check_list(queue.lists_[i], kNormalLevel + i);
+    const i64 n = check_list(queue.lists_[i], u32{1} << i);
     if (n < 0 || (n != 0) != ((queue.ready_ >> i & 1) != 0)) return -1;
     count += n;
   }
-  if (!queue.shares_.check() || queue.own_.queued != (count != 0)) return -1;  // I4
+  // I4
+  if (!queue.shares_.check() || queue.own_.queued != (count != 0 && sole_ == nullptr)) return -1;
+  if (sole_ != nullptr) return queue.shares_.empty() ? count : -1;
   for (const Share* share = queue.shares_.first(); share != nullptr; share = queue.shares_.next(*share)) {
     if (share->of == &queue) continue;
     const i64 n = check_queue(*share->of);
@@ -209,11 +275,12 @@ i64 Scheduler::check_queue(const FairQueue& queue) const {
 }
 
 i64 Scheduler::check() const {
-  i64 count = check_queue(root);
-  if (count < 0 || (count != 0) != ((ready_ >> kNormalLevel & 1) != 0)) return -1;
+  const bool normal = (ready_ >> kNormalLevel & 1) != 0;
+  i64 count = check_queue(normal && sole_ != nullptr ? *sole_ : root);
+  if (count < 0 || (count != 0) != normal) return -1;
   for (u32 level = 0; level < kLevels; ++level) {
     if (is_normal(level)) continue;
-    const i64 n = check_list(lists_[level], level);
+    const i64 n = check_list(lists_[level], u64{1} << level);
     if (n < 0 || (n != 0) != ((ready_ >> level & 1) != 0)) return -1;
     count += n;
   }

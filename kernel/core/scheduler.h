@@ -10,8 +10,9 @@
 // Invariants   I1 a thread is in a queue exactly while its state is ready: in a level's, or parked at an account. I2
 // bit
 //              n of ready_ is set exactly while queue n is not empty; bit kNormalLevel while any normal thread is
-//              queued. I3 the running thread is in no queue. I4 a share is in its tree exactly while it has a queued
-//              thread.
+//              queued. I3 the running thread is in no queue. I4 while several groups have queued normal threads sole_
+//              is null, and a share is in its tree exactly while it has one; otherwise no share is in a tree, and
+//              sole_ is the group that has them.
 // Locks        none: only the CPU itself touches its queues.
 // Costs        a thread of another group than the last that becomes ready: O(log groups) per level of the tree.
 // See          docs/subsystems/scheduling.md, docs/adr/0009-cpu-budgets.md
@@ -33,12 +34,13 @@ struct ReadyLink {
   Thread* next = nullptr;
   Thread* previous = nullptr;
   ReadyList* list = nullptr;
-  FairQueue* queue = nullptr;  // of a normal level
-  u32 level = 0;
 };
 
 // A right to CPU time. Each thread has one of its own, and runs on its caller's while it serves a call.
 struct SchedulingContext {
+  void set_level(u32 to);
+  void set_account(Account& to);
+
   u32 level = kNormalLevel;  // at which it runs: base_level, or more while somebody waits for it
   u32 base_level = kNormalLevel;
   Thread* owner = nullptr;
@@ -46,6 +48,7 @@ struct SchedulingContext {
   u64 consumed = 0;            // time stamp counter units, of all threads that ran on it
   u64 trace_id = 0;            // causality: travels with the context along calls
   u64 span_id = 0;
+  ReadyList* list = nullptr;  // where a thread that runs on it is queued: of the account and the level
 };
 
 // One claim on the normal class's time: a group's own threads, or a child group.
@@ -65,48 +68,24 @@ struct Share {
   FairQueue* const of;
 };
 
-// Shares by virtual time. Mostly there is only one, which then is in no tree.
+// Shares by virtual time.
 class ShareQueue {
  public:
-  bool empty() const { return only_ == nullptr && tree_.empty(); }
-  bool is_alone(const Share& queued) const { return only_ == &queued || (only_ == nullptr && alone_in_tree(queued)); }
-  Share* first() const { return only_ != nullptr ? only_ : tree_.first(); }
-  Share* next(const Share& queued) const { return only_ != nullptr ? nullptr : tree_.next(queued); }
+  bool empty() const { return tree_.empty(); }
+  bool is_alone(const Share& queued) const { return tree_.first() == &queued && tree_.next(queued) == nullptr; }
+  Share* first() const { return tree_.first(); }
+  Share* next(const Share& queued) const { return tree_.next(queued); }
   void insert(Share& share) {
     share.queued = true;
-    if (empty()) {
-      only_ = &share;
-      return;
-    }
-    if (only_ != nullptr) tree_.insert(*only_);
-    only_ = nullptr;
     tree_.insert(share);
   }
   void erase(Share& share) {
     share.queued = false;
-    if (only_ != nullptr) {
-      only_ = nullptr;
-    } else {
-      tree_.erase(share);
-    }
+    tree_.erase(share);
   }
-  bool check() const { return tree_.check() && (only_ == nullptr || tree_.empty()); }
-
-  // For the fast paths: nobody is queued, or this one alone and in no tree; and insert() and erase() then.
-  bool is_simple(const Share& share) const { return tree_.empty() && (only_ == nullptr || only_ == &share); }
-  void insert_only(Share& share) {
-    share.queued = true;
-    only_ = &share;
-  }
-  void erase_only(Share& share) {
-    share.queued = false;
-    only_ = nullptr;
-  }
+  bool check() const { return tree_.check(); }
 
  private:
-  bool alone_in_tree(const Share& share) const { return tree_.first() == &share && tree_.next(share) == nullptr; }
-
-  Share* only_ = nullptr;
   IntrusiveTree<Share, &Share::hook, Share::ByTime> tree_;
 };
 
@@ -117,23 +96,28 @@ class FairQueue {
   static constexpr u32 kMaxWeight = 10'000;
   static constexpr u32 kNormalLevels = kHighLevel - kNormalLevel;
 
-  // `parent` and `budget` are null for the root group's.
-  FairQueue(FairQueue* parent, CpuBudget* budget)
-      : account(*this, parent == nullptr ? nullptr : &parent->account, budget),
-        own_(this, this, kDefaultWeight),
-        self_(parent, this, kDefaultWeight) {}
+  FairQueue(FairQueue& parent, CpuBudget& budget) : FairQueue(&parent, &budget, parent.others_) {}
+  // The root group's. `others`: the lists of the CPU's other classes, by level.
+  explicit FairQueue(ReadyList* others) : FairQueue(nullptr, nullptr, others) {}
 
   Account account;
 
   // Takes effect for the time used from now on.
   void set_weight(u32 weight) { self_.set_weight(weight); }
+  // Where the threads that run on its accounts are queued.
+  ReadyList& list(u32 level) {
+    return level - kNormalLevel < kNormalLevels ? lists_[level - kNormalLevel] : others_[level];
+  }
 
  private:
   friend class Scheduler;
   friend class FastScheduling;  // fast_scheduling.h
-  Share own_;                   // its own threads', among its children
-  Share self_;                  // its own, among its siblings; the root's is never used
+  FairQueue(FairQueue* parent, CpuBudget* budget, ReadyList* others);
+
+  Share own_;   // its own threads', among its children
+  Share self_;  // its own, among its siblings; the root's is never used
   ShareQueue shares_;
+  ReadyList* const others_;
   u64 floor_ = 0;  // no share that comes back starts before it
   u32 ready_ = 0;  // a bit for each normal level that has a thread
   ReadyList lists_[kNormalLevels];
@@ -143,9 +127,9 @@ class Scheduler {
  public:
   static constexpr u64 kQuantumNs = 10'000'000;
 
-  explicit Scheduler(Cpu& cpu) : cpu_(cpu) {}
+  explicit Scheduler(Cpu& cpu);
 
-  FairQueue root{nullptr, nullptr};
+  FairQueue root{lists_};
 
   void enqueue_back(Thread& thread);
   void enqueue_front(Thread& thread);
@@ -185,7 +169,11 @@ class Scheduler {
   // Time that was charged to the account reaches its group, the groups above, and their virtual times.
   void settle(Account& account);
   // Whether more groups than the root have normal threads: then virtual times must be right.
-  bool is_shared() const { return !root.shares_.empty() && !root.shares_.is_alone(root.own_); }
+  bool is_shared() const { return (ready_ >> kNormalLevel & 1) != 0 && sole_ != &root; }
+  // A thread of the group runs: if no other is queued, those of this group may be queued in line.
+  void expect(FairQueue& queue) {
+    if ((ready_ >> kNormalLevel & 1) == 0) sole_ = &queue;
+  }
   // How many threads wait here to run; other CPUs may ask, and get a recent answer.
   u32 ready_count() const { return count_.load(kRelaxed); }
   // A thread that `wanted` says yes to, of those at the ends of the queues; null if there is none.
@@ -194,7 +182,7 @@ class Scheduler {
     for (u64 levels = ready_; levels != 0; levels &= levels - 1) {
       const u32 level = u32(__builtin_ctzll(levels));
       if (level == kNormalLevel) {
-        if (Thread* t = find_normal(root, wanted)) return t;
+        if (Thread* t = find_normal(sole_ != nullptr ? *sole_ : root, wanted)) return t;
       } else if (Thread* t = lists_[level].last; wanted(*t)) {
         return t;
       }
@@ -207,6 +195,11 @@ class Scheduler {
  private:
   friend class FastScheduling;  // fast_scheduling.h
   ReadyList& link(Thread& thread);
+  void raise_to_floors(FairQueue& queue);
+  void insert_shares(FairQueue& queue);
+  void erase_shares(FairQueue& queue);
+  FairQueue* only_queue();
+  FairQueue* first_queue();
   void come_back(FairQueue& queue);
   void go_away(FairQueue& queue);
   static bool is_normal(u32 level) { return level - kNormalLevel < FairQueue::kNormalLevels; }
@@ -232,12 +225,13 @@ class Scheduler {
     }
     return nullptr;
   }
-  i64 check_list(const ReadyList& list, u32 level) const;
+  i64 check_list(const ReadyList& list, u64 bit) const;
   i64 check_queue(const FairQueue& queue) const;
 
   Cpu& cpu_;
   ReadyList lists_[kLevels];
   u64 ready_ = 0;
+  FairQueue* sole_ = &root;  // the only one that may have queued threads of normal levels; null: several have
   u32 parked_ = 0;
   Atomic<u32> count_{0};
   void count(i32 change) { count_.store(count_.load(kRelaxed) + u32(change), kRelaxed); }

@@ -107,7 +107,7 @@ void Thread::leave_port() {
 void Thread::run_at(Cpu& from, Cpu& to) {
   if (from.context == &own_context && &from != &to) from.change_context(nullptr);  // charged while it is still ours
   run_on = &to;
-  own_context.account = reservation ? &reservation->account() : &process->group().queue(to).account;
+  own_context.set_account(reservation ? reservation->account() : process->group().queue(to).account);
   to.note_space(*this);
 }
 
@@ -373,7 +373,7 @@ void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
   if (to != nullptr) to->join(*this);
   // Others may run on it: whoever pays from now on is another.
   if (on.context == &own_context) on.bring_accounts_up_to_date();
-  own_context.account = to != nullptr ? &to->account() : &process->group().queue(*run_on).account;
+  own_context.set_account(to != nullptr ? to->account() : process->group().queue(*run_on).account);
   if (queued) on.scheduler.enqueue_back(*this);
   if (on.context == &own_context) on.change_context(&own_context);
   if (phase.status != ThreadStatus::dead) set_level(on, level);

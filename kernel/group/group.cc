@@ -19,7 +19,7 @@ ResourceGroup::ResourceGroup(Machine& machine, ResourceGroup& parent, const Grou
       queues_(queues),
       queue_count_(queue_count) {
   for (u32 i = 0; i < queue_count; ++i) {
-    new (&queues[i]) FairQueue(&parent.queue(*machine.cpus[i]), &budget_);
+    new (&queues[i]) FairQueue(parent.queue(*machine.cpus[i]), budget_);
   }
 }
 

@@ -42,17 +42,17 @@ KEEL_FAST [[gnu::noinline]] static void run_next(KEEL_FAST_PARAMETERS) {
 
 KEEL_FAST void fast_yield(KEEL_FAST_PARAMETERS) {
   thread = cpu->current;
-  if (!FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
-    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
-  }
-  ReadyList& list = FastScheduling::list(cpu->scheduler, cpu->context->level);
+  ReadyList& list = *cpu->context->list;
   Thread* next = list.first;
   if (next == nullptr) {
+    if (!FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
+      [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
+    }
     target = 0;
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  if (has_flags(*thread) || has_flags(*next) || next->context->account != cpu->context->account) [[unlikely]] {
+  if (has_flags(*thread) || has_flags(*next) || !FastScheduling::plain(*cpu, *next->context)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   end_call(*thread, 0);
@@ -78,10 +78,22 @@ KEEL_FAST [[gnu::noinline]] static void commit_signal(KEEL_FAST_PARAMETERS) {
   [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
 }
 
+// thread = the waiter, which gets the bits in w0 and waits for its turn.
+KEEL_FAST [[gnu::noinline]] static void make_ready(KEEL_FAST_PARAMETERS) {
+  thread->wait_queue.unlink();
+  end_call(*thread, w0);
+  thread->phase = {ThreadStatus::ready};
+  FastScheduling::enqueue_back(cpu->scheduler, *thread);
+  thread = cpu->current;
+  w0 = w1 = w2 = w3 = w4 = w5 = w6 = w7 = target = 0;
+  status = u64(Status::ok);
+  [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
+}
+
 // thread = the waiter that gets the bits in w0.
 KEEL_FAST [[gnu::noinline]] static void wake(KEEL_FAST_PARAMETERS) {
   if (w0 == 0 || has_flags(*cpu->current) || !can_run_here(*thread, cpu) ||
-      cpu->context->account != thread->context->account || !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
+      !FastScheduling::plain(*cpu, *thread->context)) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   const u32 level = cpu->context->level;
@@ -92,14 +104,7 @@ KEEL_FAST [[gnu::noinline]] static void wake(KEEL_FAST_PARAMETERS) {
   if (thread->context->level == level && cpu->timer_set_ns > cpu->quantum_end_ns) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
-  thread->wait_queue.unlink();
-  end_call(*thread, w0);
-  thread->phase = {ThreadStatus::ready};
-  FastScheduling::enqueue_back(cpu->scheduler, *thread, FastScheduling::list(cpu->scheduler, thread->context->level));
-  thread = cpu->current;
-  w0 = w1 = w2 = w3 = w4 = w5 = w6 = w7 = target = 0;
-  status = u64(Status::ok);
-  [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
+  [[clang::musttail]] return make_ready(KEEL_FAST_ARGUMENTS);
 }
 
 KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS) {
@@ -144,11 +149,9 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     status = u64(Status::ok);
     [[clang::musttail]] return arch::entry_fast_exit(KEEL_FAST_ARGUMENTS);
   }
-  if (w0 != kForever.value || !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
-    [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
-  }
   Thread* next = FastScheduling::top(cpu->scheduler);
-  if (next == nullptr || has_flags(*next) || next->context->account != cpu->context->account) [[unlikely]] {
+  if (w0 != kForever.value || next == nullptr || has_flags(*next) || !FastScheduling::plain(*cpu, *next->context))
+      [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   thread->phase = {ThreadStatus::waiting, WaitKind::notification};
@@ -173,8 +176,7 @@ KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
   Notification* const told = interrupt->target().get();  // null: revoked
   thread = told != nullptr && is_home(*told, cpu) ? told->first_waiter() : nullptr;
   if (thread == nullptr || has_flags(*from) || !can_run_here(*thread, cpu) ||
-      thread->context->level <= cpu->context->level || thread->context->account != cpu->context->account ||
-      !FastScheduling::plain(*cpu, *cpu->context)) [[unlikely]] {
+      thread->context->level <= cpu->context->level || !FastScheduling::plain(*cpu, *thread->context)) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }

@@ -46,7 +46,7 @@ static void join(Cpu& cpu, Thread& client, Thread& server) {
   client.callee = &server;
   server.caller = &client;
   if (client.run_on != &cpu || server.run_on != &cpu) {  // a context does not cross CPUs; its level does
-    if (server.own_context.level < client.context->level) server.own_context.level = client.context->level;
+    if (server.own_context.level < client.context->level) server.own_context.set_level(client.context->level);
     return;
   }
   if (cpu.current == &server) {

@@ -56,9 +56,9 @@ template <class T>
 [[gnu::always_inline]] inline bool is_zero(const Atomic<u32>& word) { return is_equal(word, u32{0}); }
 
 [[gnu::always_inline]] inline u64 fast_clock(const Cpu&) {
-  u64 low, high;  // RDTSC clears the upper halves
-  asm volatile("rdtsc" : "=a"(low), "=d"(high));
-  return high << 32 | low;
+  u64 now;  // RDTSC clears the upper halves
+  asm volatile("rdtsc\n shlq $32, %%rdx\n orq %%rdx, %0" : "=a"(now) : : "rdx", "cc");
+  return now;
 }
 
 // The register of the local interrupt controller that takes acknowledgements.
