@@ -1,6 +1,8 @@
 // Making an audit record in line, for the fast paths (kernel/ipc/fast_capabilities.cc).
 #pragma once
 
+#include <arch/fast_switch.h>
+
 #include <bit>
 
 #include "kernel/cap/audit.h"
@@ -27,7 +29,7 @@ namespace keel {
 // audit(), audit_transfer()
 [[gnu::always_inline]] inline void audit_inline(Cpu& cpu, AuditEvent event, u64 process, u64 other,
                                                 const KObject& object, u16 rights) {
-  cpu.audit.add({.time_ns = cpu.now_tsc(),
+  cpu.audit.add({.time_ns = arch::fast_clock(cpu),
                  .process = process,
                  .other = other,
                  .object = object.id(),

@@ -57,7 +57,9 @@ class BindingBase {
   KObject* held() const { return node_ == nullptr ? nullptr : node_->object; }
   KObject* get() const {
     const BindingNode* node = node_;
-    return node == nullptr || node->revoked.load(kAcquire) ? nullptr : node->object;  // pairs with revoke()
+    if (node == nullptr || node->revoked.load(kAcquire)) return nullptr;  // pairs with revoke()
+    __builtin_assume(node->object != nullptr);
+    return node->object;
   }
 
  private:

@@ -3,7 +3,6 @@
 #include <arch/context.h>
 #include <arch/memory.h>
 
-#include "kernel/core/cpu.h"
 #include "kernel/core/machine.h"
 #include "kernel/core/process.h"
 #include "kernel/group/group.h"

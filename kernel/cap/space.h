@@ -155,7 +155,8 @@ class CapSpace {
   bool remove(Cpu& cpu, CapIndex index);
   // A revocation has just taken the node out of its tree, whose lock is held: so the space is not torn down yet. Clears
   // and frees the slot, unless somebody is about to do so; answers what is to be told to KObject::drop_handles().
-  std::optional<Rights> take_revoked(Cpu& cpu, CapNode& node);
+  // over: whether the node can be freed at once (Grace::is_over()).
+  std::optional<Rights> take_revoked(Cpu& cpu, CapNode& node, bool& over);
 
   // The first live slot at or after `cursor` (a slot number); null when none is left. Looks at up to 512 slots and says
   // in *cursor how far it came.
@@ -185,7 +186,8 @@ class CapSpace {
   Result<CapSlot*> reserve(Cpu& cpu);
   Result<CapSlot*> reserve_more(Cpu& cpu);  // the rare part
   void unreserve(Cpu& cpu, CapSlot& slot);
-  void unreserve_locked(Cpu& cpu, CapSlot& slot) REQUIRES(lock_);
+  // `over`: what cpu.grace.is_over() says now that the slot is empty.
+  void unreserve_locked(Cpu& cpu, CapSlot& slot, bool over) REQUIRES(lock_);
   void add_free(CapSlot& slot) REQUIRES(lock_) {
     slot.set_next_free(first_free_);
     first_free_ = &slot;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernel/cap/space.h"
-#include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
 #include "kernel/group/group.h"
 #include "kernel/mm/heap_inline.h"
 
@@ -43,15 +43,15 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
 
 [[gnu::always_inline]] inline void CapSpace::unreserve(Cpu& cpu, CapSlot& slot) {
   LockGuard guard(cpu, lock_);
-  unreserve_locked(cpu, slot);
+  unreserve_locked(cpu, slot, cpu.grace.is_over(cpu));
 }
 
-[[gnu::always_inline]] inline void CapSpace::unreserve_locked(Cpu& cpu, CapSlot& slot) {
+[[gnu::always_inline]] inline void CapSpace::unreserve_locked(Cpu& cpu, CapSlot& slot, bool over) {
   used_.store(used_.load(kRelaxed) - 1, kRelaxed);
   // I1: a slot whose generations are used up stays out of the free list.
   if (CapSlot::generation(slot.name.load(kRelaxed)) == ~u32{0}) [[unlikely]]
     return;
-  if (cpu.grace.is_over(cpu)) [[likely]] {
+  if (over) [[likely]] {
     add_free(slot);
   } else {
     gather(cpu, slot);  // others may still be reading it
@@ -95,14 +95,16 @@ inline bool CapSpace::clear(CapSlot& slot, u64 name) {
   return slot.name.compare_exchange(&name, CapSlot::dead(name), kAcqRel);  // pairs with find()
 }
 
-[[gnu::always_inline]] inline std::optional<Rights> CapSpace::take_revoked(Cpu& cpu, CapNode& node) {
+[[gnu::always_inline]] inline std::optional<Rights> CapSpace::take_revoked(Cpu& cpu, CapNode& node, bool& over) {
   LockGuard guard(cpu, lock_);
   CapSlot& slot = *node.slot;
   const u64 name = slot.name.load(kAcquire);
-  if (slot.node() != &node || !slot.is_live(name) || !clear(slot, name)) [[unlikely]]
+  const bool taken = slot.node() == &node && slot.is_live(name) && clear(slot, name);
+  over = cpu.grace.is_over(cpu);
+  if (!taken) [[unlikely]]
     return std::nullopt;
   const Rights rights = slot.rights();
-  unreserve_locked(cpu, slot);
+  unreserve_locked(cpu, slot, over);
   return rights;
 }
 

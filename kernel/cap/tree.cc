@@ -3,7 +3,7 @@
 #include "kernel/cap/binding.h"
 #include "kernel/cap/lease.h"
 #include "kernel/cap/space_inline.h"
-#include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
 #include "kernel/group/group.h"
 #include "kernel/mm/address_space.h"
 #include "kernel/mm/heap.h"
@@ -206,13 +206,14 @@ void take_slots(Cpu& cpu, KObject& object, CapNode& root, u32 most, Taken& taken
     parent->first_child = leaf->next_sibling;  // it is the first: detach() is shorter
     if (leaf->next_sibling != nullptr) leaf->next_sibling->previous_sibling = nullptr;
     taken.tombstones = remove_tombstones(parent, taken.tombstones);
-    if (std::optional<Rights> rights = space->take_revoked(cpu, *leaf)) taken.rights[taken.handles++] = *rights;
+    bool over = false;
+    if (std::optional<Rights> rights = space->take_revoked(cpu, *leaf, over)) taken.rights[taken.handles++] = *rights;
     if (payer != &space->group()) [[unlikely]] {
       if (payer != nullptr) payer->uncharge(Resource::kernel_bytes, charge);
       payer = &space->group();
       charge = 0;
     }
-    if (cpu.grace.is_over(cpu)) [[likely]] {
+    if (over) [[likely]] {
       charge += KernelHeap::charge_of<sizeof(CapNode)>();
       cpu.machine.heap.free_small_charged<sizeof(CapNode)>(cpu, leaf);
     } else {

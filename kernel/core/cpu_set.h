@@ -27,6 +27,7 @@ class CpuSet {
     return true;
   }
   bool has_others_than(u32 cpu) const {
+    if constexpr (kWords == 1) return (words_[0].load(kSeqCst) & ~(u64{1} << cpu % 64)) != 0;
     for (u32 i = 0; i < kWords; ++i) {
       const u64 own = i == cpu / 64 ? u64{1} << cpu % 64 : 0;
       if ((words_[i].load(kSeqCst) & ~own) != 0) return true;

@@ -15,11 +15,6 @@ void Grace::retire(Cpu& cpu, Work& item) {
   gathered_ = &item;
 }
 
-bool Grace::is_over(Cpu& cpu) const {
-  thread_fence(kSeqCst);  // what was unlinked is seen by whoever becomes busy after we looked
-  return !under_way_ && !cpu.machine.busy.has_others_than(cpu.index);
-}
-
 void Grace::quiesce(Cpu& cpu) {
   askers.take_each([&](u32 asker) {
     Cpu& other = *cpu.machine.cpus[asker];

@@ -25,7 +25,7 @@ class Grace {
   void retire(Cpu& cpu, Work& item);
   // Nobody else is reading anything now, and nothing waits that was retired before: what is unlinked can be freed at
   // once.
-  bool is_over(Cpu& cpu) const;
+  bool is_over(const Cpu& cpu) const;  // machine.h
   // At the end of a kernel entry, when nothing borrowed is held any more: answers others, begins a period if one is
   // wanted and none is under way.
   void quiesce(Cpu& cpu);

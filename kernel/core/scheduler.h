@@ -7,12 +7,12 @@
 //              share's grows with the CPU time it gets, divided by its weight, and the one that is least goes next. In
 //              a group its own threads together are one share (of weight kDefaultWeight), each child group is another.
 //              A share that comes back starts no earlier than the least that is served: nobody saves up.
-// Invariants   I1 a thread is in a queue exactly while its state is ready: in a level's, or parked at an account. I2
-// bit
-//              n of ready_ is set exactly while queue n is not empty; bit kNormalLevel while any normal thread is
-//              queued. I3 the running thread is in no queue. I4 while several groups have queued normal threads sole_
-//              is null, and a share is in its tree exactly while it has one; otherwise no share is in a tree, and
-//              sole_ is the group that has them.
+// Invariants   I1 a thread is in a queue exactly while its state is ready: in a level's, or parked at an account.
+//              I2 bit n of ready_ is set exactly while queue n is not empty; bit kNormalLevel while any normal thread
+//              is queued. I3 the running thread is in no queue.
+//              I4 while several groups have queued normal threads, sole_ is null, and a share is in its tree exactly
+//              while it has one of them. Otherwise no share is in a tree, and sole_ is the group that has them, if one
+//              does: it is followed only when bit kNormalLevel is set, for it may be gone.
 // Locks        none: only the CPU itself touches its queues.
 // Costs        a thread of another group than the last that becomes ready: O(log groups) per level of the tree.
 // See          docs/subsystems/scheduling.md, docs/adr/0009-cpu-budgets.md

@@ -168,7 +168,7 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
 template <bool Traced>
 KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
   Interrupt* interrupt = cpu->machine.interrupts.at(u32(target));
-  if (interrupt == nullptr || !interrupt->is_plain()) [[unlikely]] {
+  if (interrupt == nullptr || (w0 = interrupt->plain_bits()) == 0) [[unlikely]] {
     arch::forget(w0, w1, w2, w3, w4, w5, w6, w7, status);
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }
@@ -185,7 +185,7 @@ KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
         {arch::fast_clock(*cpu), TraceEvent::interrupt, u8(target), 0, u32(from->id()), 0, from->process->id()});
   }
   arch::acknowledge_interrupt();
-  w0 = interrupt->count_plain();
+  interrupt->count_plain();
   thread->wait_queue.unlink();
   const u64 now_ns = FastScheduling::charge(*cpu, *thread->context);
   FastScheduling::put_back(*cpu, *from, now_ns);

@@ -232,6 +232,33 @@ TEST_P(EventTest, WhatIsNotCommonGoesTheSlowWay) {
   EXPECT_TRUE(wait(high).is(Status::cancelled));
 }
 
+TEST_P(EventTest, AGroupAloneTakesTheFastPathAndOneBesideOthersTheSlow) {
+  auto group = MUST(ResourceGroup::create(k.cpu(), k.root()));
+  group = MUST(ResourceGroup::create(k.cpu(), *group));
+  Thread& x = k.make_thread(k.make_process(*group));
+  Thread& y = k.make_thread(*x.process, kNormalLevel + 4);
+  const CapIndex at_x = k.give(x, n());
+  const CapIndex at_y = k.give(y, n());
+  for (Thread* t : {&a, &b, &high}) t->suspend(k.cpu());
+  EXPECT_TRUE(k.call(y, Call::notification_wait, at_y, {kNever}).waits);
+  run(x);
+  in_call(x);
+  EXPECT_TRUE(yield(x).ok());
+  EXPECT_TRUE(k.call(x, Call::notification_signal, at_x, {4}).ok());
+  EXPECT_EQ(k.cpu().current, &y);
+  EXPECT_EQ(y.state.word[0], 4u);
+  EXPECT_TRUE(k.call(y, Call::notification_wait, at_y, {kNever}).waits);
+  EXPECT_EQ(k.cpu().current, &x);
+  EXPECT_TRUE(took_fast_path());
+  k.check();
+  // Another group's thread waits for its turn: it must get it.
+  a.resume(k.cpu());
+  run(x);
+  EXPECT_TRUE(yield(x).ok());
+  EXPECT_TRUE(took_slow_path());
+  k.check();
+}
+
 TEST_P(EventTest, ABoundPortHearsOfTheSignal) {
   EXPECT_TRUE(wait(high).waits);
   high.cancel(k.cpu());

@@ -34,13 +34,10 @@ class Interrupt final : public KObject {
   Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
   // From any CPU.
   void acknowledge(Cpu& cpu);
-  // For the fast path: whether signalling the target is all that fire() does; and that it did, with which bits.
-  bool is_plain() const { return trigger_ == Trigger::edge && notification_.data() != 0; }
+  // For the fast path: the bits, if signalling them to the target is all that fire() does, or 0; and that it did.
+  u64 plain_bits() const { return trigger_ == Trigger::edge ? notification_.data() : 0; }
   const Binding<Notification>& target() const { return notification_; }
-  u64 count_plain() {
-    ++count_;
-    return notification_.data();
-  }
+  void count_plain() { ++count_; }
   u64 line() const { return line_; }
   u8 vector() const { return vector_; }
   u64 count() const { return count_; }
