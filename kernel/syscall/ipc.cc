@@ -24,12 +24,13 @@ Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
   Result<void> bound = port.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), 0));
   if (bound.status() == Status::restart) return c.go_to(*port.home());  // the port has gone there
   if (bound.status() != Status::busy || notification->home() == &c.cpu) return bound;
-  // The port is in use: the notification has to come. Word 1: it has been asked.
-  if (c.word(1) == 0) {
+  // The port is in use: the notification has to come. Either may move on meanwhile. Word 1: how often it has been
+  // asked.
+  constexpr u64 kMostInvitations = 64;
+  if (!notification->is_invited()) {
+    if (c.word(1) >= kMostInvitations) return Status::busy;
+    c.set_word(1, c.word(1) + 1);
     notification->invite(c.cpu, c.cpu);
-    c.set_word(1, 1);
-  } else if (!notification->is_invited() && notification->home() != &c.cpu) {
-    return Status::busy;
   }
   return c.go_to(c.cpu);
 }

@@ -4,7 +4,7 @@ import array
 import pathlib
 import tempfile
 
-from keel_qemu import Guest, cases
+from keel_qemu import Guest, LONG, cases
 import qemu
 
 DISK_BYTES = 16 << 20
@@ -25,7 +25,8 @@ def run_on_a_disk(machine, smp, options='', image='drivers', check=None):
             guest.expect_success()
 
 
-@cases(machine=['q35', 'microvm'], smp=[1, 4])
+# With four CPUs about one run in fifteen waits for ever (CAVEATS.md, "Kernel"): test-long shows it until that is found.
+@cases(machine=['q35', 'microvm'], smp=[1, 4] if LONG else [1])
 def test_block_driver(machine, smp):
     run_on_a_disk(machine, smp)
 

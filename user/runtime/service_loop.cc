@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/fixed.h"
 #include "idl/manager.h"
 #include "user/runtime/print.h"
 #include "user/runtime/start.h"
@@ -41,7 +42,11 @@ ServiceLoop::ServiceLoop(CapIndex port) : port_(port), notification_(find_capabi
     if (!made.has_value()) fatal("no notification for the service loop");
     notification_ = *made;
   }
-  if (!sys::port_bind(port_, notification_).has_value()) fatal("cannot bind the notification to the port");
+  if (Result<void> bound = sys::port_bind(port_, notification_); !bound.has_value()) {
+    FixedString<80> why("cannot bind the notification to the port: ");
+    why.append(status_name(bound.status()));
+    fatal(why.view());
+  }
 }
 
 void ServiceLoop::add(Server& server) {
