@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernel/syscall/test_kernel.h"
+#include "kernel/syscall/kernel_rig_test.h"
 
 namespace keel::testing {
 namespace {

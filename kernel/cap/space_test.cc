@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "kernel/syscall/kernel_rig_test.h"
 #include "kernel/syscall/scope.h"
-#include "kernel/syscall/test_kernel.h"
 
 namespace keel::testing {
 namespace {

@@ -1,7 +1,7 @@
 // Labels of processes: who may set them, and who is told.
 #include <gtest/gtest.h>
 
-#include "kernel/syscall/test_kernel.h"
+#include "kernel/syscall/kernel_rig_test.h"
 
 namespace keel::testing {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "kernel/mm/test_machine.h"
+#include "kernel/mm/machine_rig_test.h"
 
 namespace keel::testing {
 namespace {

@@ -1,7 +1,7 @@
 // What goes through the scheduler, on the fast paths and around them: the same must happen.
 #include <gtest/gtest.h>
 
-#include "kernel/syscall/test_kernel.h"
+#include "kernel/syscall/kernel_rig_test.h"
 
 namespace keel::testing {
 namespace {

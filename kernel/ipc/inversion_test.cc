@@ -2,7 +2,7 @@
 // Every case in which that can happen at a port, and every way in which what was lent must come back.
 #include <gtest/gtest.h>
 
-#include "kernel/syscall/test_kernel.h"
+#include "kernel/syscall/kernel_rig_test.h"
 
 namespace keel::testing {
 namespace {

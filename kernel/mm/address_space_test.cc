@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernel/cap/tree.h"
-#include "kernel/mm/test_machine.h"
+#include "kernel/mm/machine_rig_test.h"
 
 namespace keel::testing {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "kernel/mm/test_machine.h"
+#include "kernel/mm/machine_rig_test.h"
 
 namespace keel::testing {
 namespace {

@@ -1,5 +1,5 @@
 // Random scripts of system calls: a smaller brother of call_fuzz.cc that runs with every test.
-#include "kernel/syscall/call_script.h"
+#include "kernel/syscall/script_rig_test.h"
 
 #include <gtest/gtest.h>
 

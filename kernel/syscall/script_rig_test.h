@@ -5,7 +5,7 @@
 #include <span>
 
 #include "abi/fuzz_calls.h"
-#include "kernel/syscall/test_kernel.h"
+#include "kernel/syscall/kernel_rig_test.h"
 
 namespace keel::testing {
 

@@ -12,7 +12,7 @@
 #include "abi/calls.h"
 #include "kernel/core/entry.h"
 #include "kernel/ipc/fast.h"
-#include "kernel/mm/test_machine.h"
+#include "kernel/mm/machine_rig_test.h"
 #include "kernel/syscall/objects.h"
 
 namespace keel::testing {
