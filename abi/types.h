@@ -109,6 +109,8 @@ constexpr const char* fault_name(FaultKind kind) {
   }
   return "exception";
 }
+// In rax at an illegal instruction: a function, whose address is in rdi, has found a buffer on its stack overrun.
+inline constexpr u64 kStackOverrunMark = 0x7374'6163'6b00'ca4a;
 // The exit status of a process that died of a fault: this and the FaultKind.
 inline constexpr u64 kFaultStatus = u64{0xfa17} << 32;
 enum class FaultAnswer : u64 { kill = 0, resume = 1 };

@@ -147,15 +147,22 @@ Thread* leave_kernel(Cpu& cpu) {
   return next;
 }
 
+bool is_overrun(const Thread& t) {
+  return t.fault.kind == FaultKind::illegal_instruction && t.state.rax == kStackOverrunMark;
+}
+
 void report_crash(Cpu& cpu, const Thread& t, const char* what) {
   const Process& p = *t.process;
   u32 length = 0;
   while (length < sizeof(p.name().text) && p.name().text[length] != 0) ++length;
   log_format(cpu, LogLevel::notice, "crash: {} (pid {}): {} at address {:#x} by the instruction at {:#x}, stack {:#x}",
-             std::string_view(p.name().text, length), p.id(), what, t.fault.address, t.state.rip, t.state.rsp);
+             std::string_view(p.name().text, length), p.id(), what, t.fault.address,
+           is_overrun(t) ? t.state.rdi : t.state.rip, t.state.rsp);
 }
 
-const char* describe(const FaultRecord& fault) {
+const char* describe(const Thread& t) {
+  const FaultRecord& fault = t.fault;
+  if (is_overrun(t)) return "a buffer on the stack was overrun";
   if (fault.kind != FaultKind::page) return fault_name(fault.kind);
   if ((fault.detail & 16) != 0) return "execution of memory that is not code";
   return (fault.detail & 2) != 0 ? "bad write" : "bad read";
@@ -164,7 +171,7 @@ const char* describe(const FaultRecord& fault) {
 void deliver_fault(Cpu& cpu, Thread& t) {
   const auto handler = t.process->handler(cpu);
   if (!handler.port || !handler.port->has_receiver_right()) {
-    report_crash(cpu, t, describe(t.fault));
+    report_crash(cpu, t, describe(t));
     t.process->kill(cpu, kFaultStatus | u64(t.fault.kind));
   } else if (handler.port->home() != &cpu) {
     t.depart(cpu, *handler.port->home(), Thread::Travel::fault);

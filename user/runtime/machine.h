@@ -9,6 +9,8 @@ struct ThreadBlock;
 
 // Makes this_thread() find the block on the calling thread.
 void set_thread_pointer(ThreadBlock& block);
+// Functions that are running when it changes must not be protected, or never return.
+void set_stack_canary(u64 random);
 // The counter that the time page scales.
 u64 read_counter();
 

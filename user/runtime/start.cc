@@ -68,9 +68,10 @@ void protect_relocated() {
 
 }  // namespace
 
-extern "C" [[noreturn]] void keel_start(const StartBlock* block, MessagePage* page) {
+extern "C" [[noreturn, gnu::no_stack_protector]] void keel_start(const StartBlock* block, MessagePage* page) {
   g_first_thread.message_page = page;
   set_thread_pointer(g_first_thread);
+  if (const auto random = sys::random_get(1); random.has_value()) set_stack_canary(random->r0);
   if (block == nullptr || !is_sound(*block)) {
     static_cast<void>(sys::thread_exit());
     __builtin_trap();

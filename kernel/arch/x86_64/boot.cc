@@ -6,6 +6,7 @@
 
 #include "kernel/arch/x86_64/boot_layout.h"
 #include "kernel/arch/x86_64/instructions.h"
+#include "kernel/arch/x86_64/processor.h"
 #include "kernel/core/boot_info.h"
 #include "kernel/core/boot_options.h"
 
@@ -206,16 +207,18 @@ u64 boot_prepare(u64 start_info) {
   return slide;
 }
 
-void boot_high(u64 start_info, u64 slide, u64 entry_tsc) {
+[[gnu::no_stack_protector]] void boot_high(u64 start_info, u64 slide, u64 entry_tsc) {
   // From here on code runs at high addresses only.
   boot_pml4[0] |= kNoExecute;
   write_cr3(read_cr3());
   early_console_init();
+  const StartInfo* info = loader_data<StartInfo>(start_info);
+  const bool is_ours = info != nullptr && info->magic == kStartInfoMagic;
+  set_stack_canary(BootRandom(is_ours ? command_line_of(*info) : std::string_view(), 3).next());
 
   // On the stack rather than global: this frame never returns, and nothing but its owner can reach it.
   BootInfo boot;
-  const StartInfo* info = loader_data<StartInfo>(start_info);
-  if (info != nullptr && info->magic == kStartInfoMagic) read_start_info(*info, boot);
+  if (is_ours) read_start_info(*info, boot);
   u64 image_size = static_cast<u64>(kernel_image_end - kernel_image_start);
   boot.kernel_image = {PhysAddr(kLoadBase), image_size, MemoryKind::reserved};
   boot.kernel_slide = slide;

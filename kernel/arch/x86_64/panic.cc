@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include <arch/early_console.h>
+#include <arch/panic.h>
 #include <arch/power.h>
 
 #include "abi/boot_image.h"
@@ -106,6 +107,11 @@ void print_event(const TraceRecord& r) {
 }
 
 }  // namespace
+
+void panic(std::string_view why) {
+  print("\nKERNEL PANIC: {}\n", why);
+  __builtin_trap();  // to panic_from_trap()
+}
 
 // frame: rax rbx rcx rdx rsi rdi rbp r8-r15, vector, error, rip, cs, rflags, rsp, ss.
 void panic_from_trap(Cpu& cpu, u64* f) {

@@ -31,6 +31,9 @@ inline constexpr u32 kIpiVector = 0xf2;
 inline constexpr u32 kSpuriousVector = 0xff;
 void end_of_interrupt();
 
+// Functions that are running when it changes must not be protected, or never return.
+void set_stack_canary(u64 random);
+
 [[noreturn]] void panic_from_trap(Cpu& cpu, u64* frame);
 
 }  // namespace keel::arch

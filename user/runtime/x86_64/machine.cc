@@ -5,6 +5,16 @@
 #include "user/runtime/syscall.h"
 #include "user/runtime/thread_block.h"
 
+// The canaries of this process's stacks; chosen by keel_start().
+extern "C" {
+[[gnu::visibility("hidden")]] constinit keel::u64 __stack_chk_guard = 0;
+// Called by the function whose buffer was overrun. The kernel's crash line knows these registers.
+[[noreturn, gnu::visibility("hidden"), gnu::no_stack_protector]] void __stack_chk_fail() {
+  asm volatile("ud2" : : "a"(keel::kStackOverrunMark), "D"(__builtin_return_address(0)));
+  __builtin_unreachable();
+}
+}
+
 namespace keel {
 namespace {
 
@@ -74,6 +84,8 @@ void set_thread_pointer(ThreadBlock& block) {
   block.self = &block;
   asm volatile("wrfsbase %0" : : "r"(&block) : "memory");
 }
+
+[[gnu::no_stack_protector]] void set_stack_canary(u64 random) { __stack_chk_guard = random & ~u64{0xff}; }
 
 u64 read_counter() { return __builtin_ia32_rdtsc(); }
 
