@@ -198,6 +198,7 @@ def test_a_crash_is_alone():
         s.start()
         before = {line.split()[0]: line.split()[2:4] for line in s.run('services').splitlines()[1:] if line.strip()}
         for how, report in (('divide', 'division error'), ('wild', 'bad write'), ('null', 'bad write'), ('stack', 'bad write'),
+                            ('buffer', 'a buffer on the stack was overrun'),
                             ('execute', 'not code'), ('kernel', 'bad write'), ('illegal', 'illegal instruction'),
                             ('privileged', 'protection')):
             out = s.run(f'run /bin/crash {how}')

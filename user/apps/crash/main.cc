@@ -15,6 +15,12 @@ volatile u64 g_zero = 0;
   return overflow(depth + 1) + static_cast<u64>(room[0]);
 }
 
+// Past the end of its own buffer, and so through the canary.
+[[gnu::noinline]] void overrun(u64 bytes) {
+  volatile char room[16];
+  for (u64 i = 0; i < bytes + g_zero; ++i) room[i] = 'x';
+}
+
 void write_to(u64 address) { *reinterpret_cast<volatile u64*>(address) = 1; }
 
 void execute_data() {
@@ -41,6 +47,8 @@ int main() {
     write_to(g_zero);
   } else if (how == "stack") {
     print("{}\n", overflow(g_zero));
+  } else if (how == "buffer") {
+    overrun(64);
   } else if (how == "execute") {
     execute_data();
   } else if (how == "kernel") {
@@ -52,7 +60,7 @@ int main() {
   } else if (how == "spin") {
     spin();
   } else {
-    print("usage: crash divide|wild|null|stack|execute|kernel|illegal|privileged|spin\n");
+    print("usage: crash divide|wild|null|stack|buffer|execute|kernel|illegal|privileged|spin\n");
     return 2;
   }
   print("crash {}: survived\n", how);
