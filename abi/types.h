@@ -167,6 +167,7 @@ enum class AuditEvent : u8 {
   seal = 6,
   unseal = 7,  // `process` got what `other` had sealed
   expire = 8,  // a lifetime ended; process 0
+  weaken = 9,  // made a setting of the kernel weaker: `object` is its number (enum Knob), `other` its value now
 };
 struct AuditRecord {
   u64 sequence = 0;

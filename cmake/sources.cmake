@@ -1,6 +1,6 @@
 # Sources are found by folder: a new .cc file needs no entry anywhere. Tests stand beside the code as *_test.cc,
 # fuzzers as *_fuzz.cc.
-set(KEEL_KERNEL_FOLDERS core cap object ipc mm group syscall trace)
+set(KEEL_KERNEL_FOLDERS core cap object ipc mm group syscall trace platform)
 
 function(keel_glob out)
   file(GLOB found CONFIGURE_DEPENDS ${ARGN})

@@ -72,4 +72,14 @@ void audit_denial(Cpu& cpu, const Process& process, CapIndex index, u8 call, Sta
   cpu.audit.add_denial(record);
 }
 
+void audit_weaken(Cpu& cpu, const Process& process, Knob knob, u32 value) {
+  cpu.audit.add({.time_ns = cpu.now_tsc(),
+                 .process = process.id(),
+                 .other = value,
+                 .object = u64(knob),
+                 .event = AuditEvent::weaken,
+                 .kind = u8(ObjectKind::kernel_control),
+                 .rights = rights::kernel_control::weaken});
+}
+
 }  // namespace keel

@@ -13,6 +13,7 @@
 #include <array>
 #include <span>
 
+#include "abi/config.h"
 #include "abi/status.h"
 #include "abi/types.h"
 #include "base/atomic.h"
@@ -60,5 +61,7 @@ void audit(Cpu& cpu, AuditEvent event, u64 process, u64 other, const KObject& ob
 void audit_transfer(Cpu& cpu, const Process& from, const Process& to, const KObject& object, u16 rights);
 // A call of the process was refused for the capability that it named by `index`.
 void audit_denial(Cpu& cpu, const Process& process, CapIndex index, u8 call, Status status);
+// The process has made a setting of the kernel weaker.
+void audit_weaken(Cpu& cpu, const Process& process, Knob knob, u32 value);
 
 }  // namespace keel

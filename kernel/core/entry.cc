@@ -157,15 +157,14 @@ void report_crash(Cpu& cpu, const Thread& t, const char* what) {
   while (length < sizeof(p.name().text) && p.name().text[length] != 0) ++length;
   log_format(cpu, LogLevel::notice, "crash: {} (pid {}): {} at address {:#x} by the instruction at {:#x}, stack {:#x}",
              std::string_view(p.name().text, length), p.id(), what, t.fault.address,
-           is_overrun(t) ? t.state.rdi : t.state.rip, t.state.rsp);
+             is_overrun(t) ? t.state.rdi : t.state.rip, t.state.rsp);
 }
 
 const char* describe(const Thread& t) {
-  const FaultRecord& fault = t.fault;
   if (is_overrun(t)) return "a buffer on the stack was overrun";
-  if (fault.kind != FaultKind::page) return fault_name(fault.kind);
-  if ((fault.detail & 16) != 0) return "execution of memory that is not code";
-  return (fault.detail & 2) != 0 ? "bad write" : "bad read";
+  if (t.fault.kind != FaultKind::page) return fault_name(t.fault.kind);
+  if ((t.fault.detail & 16) != 0) return "execution of memory that is not code";
+  return (t.fault.detail & 2) != 0 ? "bad write" : "bad read";
 }
 
 void deliver_fault(Cpu& cpu, Thread& t) {
@@ -198,7 +197,9 @@ Thread* enter_system_call(Cpu& cpu) {
   const u64 capability = t.state.rdi;
   c.dispatch();
   trace(cpu, TraceEvent::call, &t, number, capability, u16(t.state.rax & 0xff));
-  return leave_kernel(cpu);
+  Thread* next = leave_kernel(cpu);
+  if constexpr (kParanoidChecks) cpu.machine.platform.sample_invariants(cpu, capability);
+  return next;
 }
 
 void visit(Cpu& cpu, Thread& thread) {

@@ -19,6 +19,7 @@
 #include "kernel/mm/heap.h"
 #include "kernel/object/interrupt.h"
 #include "kernel/object/singletons.h"
+#include "kernel/platform/platform.h"
 #include "kernel/trace/log.h"
 
 namespace keel {
@@ -37,6 +38,7 @@ class Machine {
   RandomGenerator random;
   Log log;
   WordTable words;
+  Platform platform;
   InterruptTable interrupts;
 
   ResourceGroup& root_group() { return root_group_; }

@@ -60,6 +60,8 @@ void kernel_main(BootInfo& boot) {
              machine.present_cpus, boot.kernel_slide);
   if (has_boot_option(boot.command_line(), "selftest")) arch::exit_emulator(arch::ExitReason::success);
   check("service manager", machine.start_manager(cpu, boot));
+  check("platform", machine.platform.start(cpu));
+  if constexpr (kParanoidChecks) arch::prepare_sabotage(cpu, boot_option(boot.command_line(), "break").value_or(""));
   if (Result<void> started = arch::start_cpus(cpu); !started.has_value()) {
     log_format(cpu, LogLevel::warning, "not all CPUs can be started: {}", started.status());
   }

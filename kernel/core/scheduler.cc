@@ -274,6 +274,13 @@ i64 Scheduler::check_queue(const FairQueue& queue) const {
   return count;
 }
 
+bool Scheduler::bits_agree() const {
+  u64 bits = ready_ & u64{1} << kNormalLevel;
+  for (u32 level = 0; level < kLevels; ++level)
+    if (!is_normal(level) && lists_[level].first != nullptr) bits |= u64{1} << level;
+  return bits == ready_;
+}
+
 i64 Scheduler::check() const {
   const bool normal = (ready_ >> kNormalLevel & 1) != 0;
   i64 count = check_queue(normal && sole_ != nullptr ? *sole_ : root);

@@ -191,6 +191,9 @@ class Scheduler {
   }
   // For tests: how many threads are queued or parked; -1 if I1, I2 or I4 does not hold.
   i64 check() const;
+  // I2 for the classes whose threads are queued here, in bounded time; spoil() breaks it.
+  bool bits_agree() const;
+  void spoil(Thread& thread) { lists_[kLevels - 1].first = &thread; }
 
  private:
   friend class FastScheduling;  // fast_scheduling.h

@@ -4,6 +4,7 @@
 
 #include "kernel/cap/audit.h"
 #include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
 #include "kernel/core/process.h"
 
 namespace keel {
@@ -27,12 +28,14 @@ Result<void> transfer_message(Cpu& cpu, Thread& sender, Thread& receiver, u64 ba
   Descriptor d{sender.state.rax};
   u32 words = d.words();
   u32 capabilities = d.capabilities();
-  if (capabilities > 0) TRY(transfer_capabilities(cpu, sender, receiver, d));
-  deliver_words(receiver, sender.state.word, words < kRegisterWords ? words : kRegisterWords, badge, kind);
-  if (words > kRegisterWords) {
+  if constexpr (kParanoidChecks) {
+    TRY(cpu.machine.platform.messages.carry(cpu, sender, receiver, words));
+  } else if (words > kRegisterWords) {
     memcpy(&receiver.message_page->words[kRegisterWords], &sender.message_page->words[kRegisterWords],
            (words - kRegisterWords) * sizeof(u64));
   }
+  if (capabilities > 0) TRY(transfer_capabilities(cpu, sender, receiver, d));
+  deliver_words(receiver, sender.state.word, words < kRegisterWords ? words : kRegisterWords, badge, kind);
   receiver.state.rax = u64(Status::ok) | Descriptor::make(words, capabilities) | u64(kind) << Descriptor::kKindShift;
   return {};
 }

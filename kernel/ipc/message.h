@@ -9,8 +9,8 @@ namespace keel {
 Result<void> check_descriptor(Descriptor descriptor);
 
 // Copies words and transfers capabilities; on success the receiver's registers hold the message, with status ok, the
-// given kind and badge, and zeros in what the message does not use. Errors: those of transfer_capabilities(); nothing
-// was changed then.
+// given kind and badge, and zeros in what the message does not use. Errors: those of transfer_capabilities()
+// and MessageChecks::carry(); nothing but words in the receiver's page was changed then.
 Result<void> transfer_message(Cpu& cpu, Thread& sender, Thread& receiver, u64 badge, MessageKind kind);
 // The same for a message of up to eight words that is not a thread's.
 void deliver_words(Thread& receiver, const u64* words, u32 count, u64 badge, MessageKind kind);

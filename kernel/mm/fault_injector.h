@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/atomic.h"
+#include "kernel/features.h"
 
 namespace keel {
 
@@ -13,13 +14,10 @@ class FaultInjector {
   // True if the failure asked for has not happened yet.
   bool armed() const { return countdown_.load(kRelaxed) != 0; }
   bool should_fail() {
-#if defined(KEEL_HOST) || defined(KEEL_PROFILE_DEV)
+    if constexpr (!kDebugAsserts) return false;
     if (countdown_.load(kRelaxed) == 0) [[likely]]
       return false;
     return countdown_.fetch_sub(1, kRelaxed) == 1;
-#else
-    return false;
-#endif
   }
 
  private:

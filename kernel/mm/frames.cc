@@ -245,6 +245,30 @@ bool FrameAllocator::zero_ahead(Cpu& cpu) {
   return true;
 }
 
+PhysAddr FrameAllocator::take_spoilt(Cpu& cpu, u32 n) {
+  Magazines& m = cpu.magazines;
+  if (n >= m.zeroed_count_) return PhysAddr(0);
+  Frame* frame = m.zeroed_[n];
+  auto* words = static_cast<const u64*>(phys_to_virt(address(frame)));
+  arch::unpoison(phys_to_virt(address(frame)), kPageSize);
+  u64 any = 0;
+  for (u32 i = 0; i < kPageSize / sizeof(u64); ++i) any |= words[i];
+  arch::poison(phys_to_virt(address(frame)), kPageSize);
+  if (any == 0) return PhysAddr(0);
+  m.zeroed_[n] = m.zeroed_[--m.zeroed_count_];
+  frame->use = FrameUse::kernel;
+  count(FrameUse::kernel, 1);
+  return address(frame);
+}
+
+void FrameAllocator::spoil_zeroed(Cpu& cpu) {
+  if (cpu.magazines.zeroed_count_ == 0) return;
+  u8* bytes = static_cast<u8*>(phys_to_virt(address(cpu.magazines.zeroed_[0])));
+  arch::unpoison(bytes, kPageSize);
+  bytes[77] = 1;
+  arch::poison(bytes, kPageSize);
+}
+
 void FrameAllocator::give(Cpu& cpu, Frame* frame) {
   const u32 order = frame->order;
   if (frame->use == FrameUse::user && frame->pins != 0) __builtin_trap();  // Frame I2

@@ -51,6 +51,12 @@ class FrameAllocator {
   Result<Frame*> take_zeroed(Cpu& cpu, FrameUse use);
   // For an idle CPU: zeroes one frame ahead of demand. False when there is nothing to do.
   bool zero_ahead(Cpu& cpu);
+  // The nth frame that zero_ahead() has prepared on this CPU, if it is zero no more: taken out of use, for good; 0:
+  // none. spoil_zeroed() writes to the first.
+  PhysAddr take_spoilt(Cpu& cpu, u32 n);
+  void spoil_zeroed(Cpu& cpu);
+  // All RAM, in use or not.
+  std::span<const PhysRange> ram() const { return {ram_, ram_count_}; }
   // Cuts an allocated block down to its first `frames` frames and frees the rest. What stays is freed by
   // give_span(): it is no single block any more.
   void trim(Cpu& cpu, Frame* frame, u64 frames);

@@ -21,13 +21,19 @@ constexpr usize kLink = 8;  // bytes at the start of a free object that hold the
 
 u8* bytes_of(void* object) { return static_cast<u8*>(object); }
 
+bool holds_pattern(const void* object, usize size) {
+  auto* bytes = static_cast<const u8*>(object);
+  for (usize i = kLink; i < size; ++i) {
+    if (bytes[i] != kFreePattern) return false;
+  }
+  return true;
+}
+
 // A free object becomes a used one of `bytes`.
 void open(void* object, usize size, usize bytes) {
   arch::unpoison(object, size);
   if constexpr (kChecked) {
-    for (usize i = kLink; i < size; ++i) {
-      if (bytes_of(object)[i] != kFreePattern) __builtin_trap();  // written to after it was freed
-    }
+    if (!holds_pattern(object, size)) __builtin_trap();  // written to after it was freed
     std::memcpy(bytes_of(object) + bytes, &kGuard, kRedZone);
     arch::poison(bytes_of(object) + bytes, size - bytes);
   }
@@ -101,6 +107,22 @@ void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes)
   bin.objects[bin.count++] = memory;
   group.uncharge(Resource::kernel_bytes, size);
   in_use_.fetch_sub(size, kRelaxed);
+}
+
+PhysAddr KernelHeap::take_spoilt(Cpu& cpu, u32 size_class) {
+  Magazines::Bin& bin = cpu.magazines.bins_[size_class];
+  const usize size = kSizes[size_class];
+  // Of large objects not all: a step is bounded.
+  for (u32 i = 0; i < bin.count && i * size < kLargest; ++i) {
+    void* object = bin.objects[i];
+    arch::unpoison(object, size);
+    const bool good = holds_pattern(object, size);
+    arch::poison(object, size);
+    if (good) continue;
+    bin.objects[i] = bin.objects[--bin.count];
+    return virt_to_phys(object);
+  }
+  return PhysAddr(0);
 }
 
 void KernelHeap::close_object(void* object, usize size, usize bytes) { close(object, size, bytes); }

@@ -17,6 +17,7 @@
 
 #include "base/result.h"
 #include "kernel/core/lock.h"
+#include "kernel/features.h"
 #include "kernel/mm/frame.h"
 #include "kernel/mm/magazines.h"
 
@@ -27,11 +28,7 @@ class ResourceGroup;
 
 // The sizes that objects are rounded up to.
 struct HeapClasses {
-#if defined(KEEL_HOST) || defined(KEEL_PROFILE_DEV) || defined(KEEL_PROFILE_HARDENED)
-  static constexpr bool kChecked = true;  // I3
-#else
-  static constexpr bool kChecked = false;
-#endif
+  static constexpr bool kChecked = kParanoidChecks;  // I3
   static constexpr usize kRedZone = kChecked ? 8 : 0;
   static constexpr usize kLargest = 2048;
   static constexpr std::array<u16, Magazines::kClasses> kSizes = {32,  48,  64,  96,  128,  160,  192,
@@ -76,6 +73,8 @@ class KernelHeap {
   void free_small_charged(Cpu& cpu, void* memory);
   // Gives this CPU's cached objects back to their slabs.
   void drain(Cpu& cpu);
+  // A free object of this CPU's and the class that does not hold its pattern any more (I3): never used again; 0: none.
+  PhysAddr take_spoilt(Cpu& cpu, u32 size_class);
 
   // For make() and destroy_object() of a KObject.
   static Result<void> charge_object(ResourceGroup& group);

@@ -38,7 +38,7 @@ void Log::write(Cpu& cpu, LogLevel level, const Process* process, std::string_vi
     record.sequence = next_++;
     records_[record.sequence % kRecords] = record;
   }
-  if (console_ && level <= LogLevel::notice) show(record);
+  if (console_ && level <= (kLogVerbose ? LogLevel::info : LogLevel::notice)) show(record);
   // Readers run their call again and find the record.
   WaitQueue claimed;
   {

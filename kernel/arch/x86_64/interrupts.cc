@@ -213,6 +213,7 @@ void enable_local_apic(Cpu& cpu) {
 u32 local_apic_id() { return apic_read(kApicId) >> 24; }
 void send_init(u32 apic_id) { send_ipi(apic_id, 0x4500); }
 void send_startup(u32 apic_id, u32 page) { send_ipi(apic_id, 0x4600 | page); }
+void send_unmaskable(u32 apic_id) { send_ipi(apic_id, 0x4400); }
 void interrupt_cpu(Cpu&, Cpu& to) { send_ipi(u32(to.arch.apic_id), 0x4000 | kIpiVector); }
 
 Result<void> start_cpus(Cpu& cpu) { return start_other_cpus(cpu, {hardware.apic_ids, hardware.apic_count}); }

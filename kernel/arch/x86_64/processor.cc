@@ -146,6 +146,9 @@ Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
       return enter_exception(cpu, FaultKind::divide, error);
     case 1:
       return enter_exception(cpu, FaultKind::debug, error);
+    case 2:  // the watchdog's, for a CPU that has just left the kernel after all
+      if (cpu.machine.platform.watchdog.take_alarm(cpu)) return enter_self_interrupt(cpu);
+      return enter_exception(cpu, FaultKind::other, vector);
     case 3:
       return enter_exception(cpu, FaultKind::breakpoint, error);
     case 6:
@@ -250,6 +253,14 @@ Result<void> prepare_processor(Cpu& boot_cpu, Cpu& cpu, PhysAddr first_page) {
   }
   install_paths(cpu, cpu.machine.trace_calls);
   return {};
+}
+
+void route_message_paths(Cpu& cpu, bool general) {
+  install_paths(cpu, cpu.machine.trace_calls);
+  if (!general) return;
+  // SAFETY: as in prepare_processor().
+  for (const Call call : {Call::call, Call::reply_receive})
+    cpu.arch.dispatch[u32(call)] = reinterpret_cast<void*>(entry_slow_call);
 }
 
 void load_processor(Cpu& cpu) {

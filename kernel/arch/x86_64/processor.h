@@ -24,6 +24,9 @@ u32 local_apic_id();
 void enable_local_apic(Cpu& cpu);
 void send_init(u32 apic_id);
 void send_startup(u32 apic_id, u32 page);
+void send_unmaskable(u32 apic_id);
+// Whether the CPU's calls that carry messages take the general way. Any CPU may say so: a path is one word.
+void route_message_paths(Cpu& cpu, bool general);
 // Vectors above those of devices.
 inline constexpr u32 kTimerVector = 0xf0;
 inline constexpr u32 kSelfVector = 0xf1;

@@ -109,6 +109,7 @@ void startup_cpu(Cpu& cpu) {
   Machine& machine = cpu.machine;
   while (machine.cpu_count.load(kAcquire) != cpu.index) arch::relax();
   machine.attach(cpu);
+  machine.platform.join(cpu);
   if (cpu.index + 1 == machine.present_cpus) {
     log_format(cpu, LogLevel::notice, "{} CPUs run", machine.present_cpus);
   }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "abi/calls.h"
+#include "abi/config.h"
 #include "user/apps/shell/commands.h"
 #include "user/apps/shell/object_names.h"
 #include "user/runtime/clock.h"
@@ -17,7 +18,7 @@ constexpr u64 kShown = 20;  // without -n
 
 std::string_view event_name(AuditEvent event) {
   constexpr std::string_view kNames[] = {"?",      "grant", "derive", "revoke", "transfer",
-                                         "DENIED", "seal",  "unseal", "expire"};
+                                         "DENIED", "seal",  "unseal", "expire", "WEAKEN"};
   const usize i = static_cast<usize>(event);
   return i < std::size(kNames) ? kNames[i] : "?";
 }
@@ -41,9 +42,14 @@ class ProcessNames {
 void print_record(Output& out, ProcessNames& names, const ObjectNames& objects, const AuditRecord& r) {
   const u64 us = r.time_ns / 1000;
   const ObjectKind kind = static_cast<ObjectKind>(r.kind);
-  const FixedString<64> object = objects.object(kind, r.object);
+  const bool is_object = r.event != AuditEvent::weaken;
+  const FixedString<64> object = is_object ? objects.object(kind, r.object) : FixedString<64>();
   out.print("[{:>4}.{:03}] {:<9} {:<14} ", us / 1000, us % 1000, event_name(r.event), names.of(r.process));
-  if (r.event == AuditEvent::denial) {
+  if (r.event == AuditEvent::weaken) {
+    std::string_view name = "?";
+    for (const KnobDescription& k : kKnobs) name = static_cast<u64>(k.knob) == r.object ? k.name : name;
+    out.print("{} is {} now", name, r.other);
+  } else if (r.event == AuditEvent::denial) {
     const char* call = call_name(r.call);
     out.print("{}: {}", call == nullptr ? "?" : call, status_name(static_cast<Status>(r.status)));
     if (r.object == 0) {

@@ -594,6 +594,8 @@ constexpr Builtin kBuiltins[] = {
     {"mounts", kMachine, "", "mounted file systems, and why one cannot be used", mounts},
     {"uptime", kMachine, "[-n]", "time since boot; -n: to the nanosecond, and when the prompt came", uptime},
     {"audit", kMachine, "[N] [--follow]", "who was given, took back or was refused which authority", audit},
+    {"kconfig", kMachine, "[NAME [VALUE]]", "settings of the kernel: values, ranges, meaning; with VALUE: change one",
+     kconfig},
     {"trace", kMachine, "[CMD [ARG...]]", "what each processor did last, or while a command ran", trace},
     {"reboot", kMachine, "", "reset the machine", reboot},
     {"poweroff", kMachine, "", "switch the machine off", poweroff},

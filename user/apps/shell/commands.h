@@ -10,11 +10,12 @@
 
 namespace keel::shell {
 
-u64 audit(Shell& shell, Words words);   // audit.cc
-u64 capctl(Shell& shell, Words words);  // capctl.cc
-u64 ps(Shell& shell, Words words);      // activity.cc
-u64 top(Shell& shell, Words words);     // activity.cc
-u64 group(Shell& shell, Words words);   // groups.cc
+u64 audit(Shell& shell, Words words);    // audit.cc
+u64 capctl(Shell& shell, Words words);   // capctl.cc
+u64 kconfig(Shell& shell, Words words);  // kconfig.cc
+u64 ps(Shell& shell, Words words);       // activity.cc
+u64 top(Shell& shell, Words words);      // activity.cc
+u64 group(Shell& shell, Words words);    // groups.cc
 
 inline CapIndex kernel_info() { return find_capability("kernel-info"); }
 

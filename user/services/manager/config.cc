@@ -135,6 +135,8 @@ constexpr Word<CapabilityKind> kCapabilityWords[] = {
     {"kernel-info", CapabilityKind::kernel_info},
     {"kernel-trace", CapabilityKind::kernel_trace},
     {"kernel-audit", CapabilityKind::kernel_audit},
+    {"kernel-tune", CapabilityKind::kernel_tune},
+    {"kernel-weaken", CapabilityKind::kernel_weaken},
     {"kernel-console", CapabilityKind::kernel_console},
     {"seal", CapabilityKind::seal},
     {"unseal", CapabilityKind::unseal},

@@ -10,6 +10,7 @@
 //   capabilities = kernel-log, io-ports:0x3f8-0x3ff
 //                                    irq-control irq-control:A[-B] io-ports:A[-B] kernel-log physical-memory reboot
 //                                    acpi (an argument rsdp=ADDRESS) kernel-info kernel-trace kernel-audit
+//                                    kernel-tune kernel-weaken (settings of the kernel: abi/config.toml)
 //                                    kernel-console initrd seal unseal
 //                                    With lines, irq-control gives no message interrupts. The clock is everybody's.
 //                                    Also the words of permissions.h: file_read(PATH) hw_disk sys_reboot ...
@@ -76,6 +77,8 @@ enum class CapabilityKind : u8 {
   kernel_info,
   kernel_trace,
   kernel_audit,
+  kernel_tune,
+  kernel_weaken,
   kernel_console,
   initrd,
   seal,

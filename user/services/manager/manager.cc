@@ -493,6 +493,10 @@ void Manager::grant_wish(const CapabilityWish& wish, u32 ports_before, Grants& g
       return grants.add("kernel-trace", authority_.control, kShare | k::trace);
     case CapabilityKind::kernel_audit:
       return grants.add("kernel-audit", authority_.control, kShare | k::audit);
+    case CapabilityKind::kernel_tune:
+      return grants.add("kernel-tune", authority_.control, kShare | k::tune);
+    case CapabilityKind::kernel_weaken:
+      return grants.add("kernel-weaken", authority_.control, kShare | k::tune | k::weaken);
     case CapabilityKind::seal:
       return grants.add("seal", authority_.sealer, kShare | rights::sealer::seal);
     case CapabilityKind::unseal:

@@ -1,6 +1,8 @@
 // Start-up of the machine that the kernel runs on; each is called once, in this order.
 #pragma once
 
+#include <string_view>
+
 #include "base/result.h"
 #include "kernel/core/boot_info.h"
 
@@ -24,6 +26,9 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot);
 Result<void> start_cpus(Cpu& cpu);
 // Seconds since 1970 by the machine's clock, taken to hold the time in UTC, 2000 to 2099; 0 if there is none.
 u64 read_wall_clock();
+// For tests: with break=WHAT (canary, text, memory, invariant, hang) on the command line the kernel breaks itself, soon
+// after start-up, so that what must notice can show that it does. Profiles with paranoid checks only.
+void prepare_sabotage(Cpu& cpu, std::string_view what);
 // Runs the thread, or idles when it is null; never returns.
 [[noreturn]] void run(Cpu& cpu, Thread* first);
 
