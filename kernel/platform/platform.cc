@@ -9,7 +9,7 @@
 namespace keel {
 
 Result<void> Platform::start(Cpu& boot_cpu) {
-  if constexpr (kHashKernelText) TRY(text_hash_.initialise(boot_cpu));
+  TRY(text_hash_.initialise(boot_cpu));
   for (const KnobDescription& k : kKnobs) apply(boot_cpu, k.knob);
   return {};
 }
@@ -17,10 +17,10 @@ Result<void> Platform::start(Cpu& boot_cpu) {
 void Platform::apply(Cpu& cpu, Knob knob) {
   switch (knob) {
     case Knob::ram_scrubber_enabled:
-      if constexpr (kRamScrubber) scrubber_.arm(cpu);
+      scrubber_.arm(cpu);
       break;
     case Knob::hash_kernel_text_enabled:
-      if constexpr (kHashKernelText) text_hash_.arm(cpu);
+      text_hash_.arm(cpu);
       break;
     case Knob::msg_header_checks_enabled:
     case Knob::msg_payload_crc_enabled:

@@ -42,6 +42,8 @@ class Platform {
  private:
   struct Absent {
     explicit Absent(Platform&) {}
+    Result<void> initialise(Cpu&) { return {}; }
+    void arm(Cpu&) {}
   };
   template <bool Has, class Mechanism>
   using Optional = std::conditional_t<Has, Mechanism, Absent>;
