@@ -51,7 +51,7 @@ TEST_F(WatchdogTest, WhoTakesNoneIsFoundByTheOneBefore) {
   platform().watchdog.begin(m.cpu());
   pass(m.cpu(), 100);
   pass(other, 100);
-  pass(m.cpu(), 900);
+  pass(m.cpu(), 800);
   EXPECT_FALSE(platform().watchdog.take_alarm(other));
   pass(m.cpu(), 1500);
   EXPECT_TRUE(platform().watchdog.take_alarm(other));
