@@ -22,9 +22,11 @@ constexpr usize kLink = 8;  // bytes at the start of a free object that hold the
 u8* bytes_of(void* object) { return static_cast<u8*>(object); }
 
 bool holds_pattern(const void* object, usize size) {
-  auto* bytes = static_cast<const u8*>(object);
-  for (usize i = kLink; i < size; ++i) {
-    if (bytes[i] != kFreePattern) return false;
+  constexpr u64 kWord = kFreePattern * (~u64{0} / 0xff);
+  for (usize i = kLink; i < size; i += sizeof(kWord)) {
+    u64 word;
+    __builtin_memcpy(&word, static_cast<const u8*>(object) + i, sizeof(word));
+    if (word != kWord) return false;
   }
   return true;
 }

@@ -5,7 +5,7 @@
 // One CPU at a time: what is free lies in the magazines of each, so with each round over all RAM it moves to the next.
 //
 // Locks        none: only its CPU touches it.
-// Costs        a step reads 4 pages, a page of zeroes and the free objects of one size: about 2,500 instructions.
+// Costs        a step reads 4 pages, a page of zeroes and the free objects of one size: about 4,000 instructions.
 // See          scrubber_test.cc
 #pragma once
 

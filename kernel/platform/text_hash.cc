@@ -9,7 +9,7 @@
 namespace keel {
 namespace {
 
-constexpr u64 kStepNs = 1'000'000;
+constexpr u64 kStepNs = 500'000;
 
 }  // namespace
 
@@ -47,9 +47,13 @@ u64 TextHash::run(Cpu& cpu) {
     return next_round_ns_ - now < kMaxWaitNs ? next_round_ns_ - now : kMaxWaitNs;
   }
   const std::span<const std::byte> image = arch::constant_image();
-  br_sha256_update(&hash_, image.data() + offset_, kBytesPerStep);
-  offset_ += kBytesPerStep;
-  if (offset_ % kPageSize != 0) return kStepNs;
+  if (!page_is_full_) {
+    br_sha256_update(&hash_, image.data() + offset_, kBytesPerStep);
+    offset_ += kBytesPerStep;
+    page_is_full_ = offset_ % kPageSize == 0;
+    return kStepNs;
+  }
+  page_is_full_ = false;
   const usize page = offset_ / kPageSize - 1;
   if (finish_page() != digests_[page]) {
     char line[96];

@@ -30,7 +30,7 @@ class TextHashTest : public ::testing::Test {
 
 TEST_F(TextHashTest, ComparesOnceInAnInterval) {
   k.advance(kSecond);
-  EXPECT_EQ(platform().text_checks.load(kRelaxed), 1u);  // 3 pages: 96 steps of a millisecond
+  EXPECT_EQ(platform().text_checks.load(kRelaxed), 1u);  // 3 pages: 192 steps of half a millisecond
   k.advance(8 * kSecond);
   EXPECT_EQ(platform().text_checks.load(kRelaxed), 1u);
   k.advance(2 * kSecond);
