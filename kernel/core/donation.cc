@@ -40,9 +40,8 @@ void refresh(Cpu& cpu, SchedulingContext& context, u32 hops, u32& left) {
   context.set_level(level);
   if (last == nullptr) return;
   if (last->status() == ThreadStatus::ready) {
-    cpu.scheduler.remove(*last);
-    last->make_ready(cpu);
-  } else if (cpu.current == last) {  // a visitor that makes its call here has the status, too
+    last->requeue(cpu);
+  } else if (cpu.context == &context) {
     cpu.timer_stale = true;
     if (cpu.scheduler.outranks(*cpu.context)) cpu.reschedule = true;
   } else if (last->caller_hook.linked()) {
@@ -63,13 +62,9 @@ void Port::refresh_servers(Cpu& cpu) {
   u32 left = kMaxRefreshed;
   for_some_servers([&](Thread& server) {
     refresh(cpu, *server.context, kMaxInheritance, left);
-    Thread* last = &server;
-    if (!last->is_here(cpu)) return;
-    while (last->deputy() != nullptr && last->deputy()->is_here(cpu) && last->deputy()->context == server.context)
-      last = last->deputy();
-    if (last->status() != ThreadStatus::ready || !Scheduler::is_parked(*last)) return;
-    cpu.scheduler.remove(*last);
-    last->make_ready(cpu);  // it may borrow when it is picked
+    Thread* last = runner_of(cpu, *server.context);
+    if (last == nullptr || last->status() != ThreadStatus::ready || !Scheduler::is_parked(*last)) return;
+    last->requeue(cpu);  // it may borrow when it is picked
   });
 }
 
@@ -86,6 +81,12 @@ void move_contexts(Cpu& cpu, Thread* first, SchedulingContext& from, SchedulingC
       port.refresh_servers(cpu);
     }
   }
+}
+
+Thread* runner_of(Cpu& cpu, SchedulingContext& context) {
+  Thread* last = nullptr;
+  for (Thread* t = context.owner; t != nullptr && t->is_here(cpu) && t->context == &context; t = t->deputy()) last = t;
+  return last;
 }
 
 bool Thread::borrow_context(Cpu& on, u64 now) {
@@ -118,7 +119,8 @@ void Thread::stop_lending(Cpu& cpu) {
   if (server == nullptr) return;
   borrower = nullptr;
   server->lender = nullptr;
-  SchedulingContext& back = server->caller != nullptr ? *server->caller->context : server->own_context;
+  const bool donated = server->caller != nullptr && server->caller->run_on == &cpu;
+  SchedulingContext& back = donated ? *server->caller->context : server->own_context;
   move_contexts(cpu, server, *context, back);
   refresh_level(cpu, *context);
   refresh_level(cpu, back);

@@ -75,7 +75,10 @@ bool Thread::take_cancel() {
 }
 
 void Thread::make_ready(Cpu& on) {
-  if (!may_run_on(*run_on)) obey_affinity(on, *this);
+  if (!may_run_on(*run_on)) {
+    phase = {ThreadStatus::waiting};  // in no queue
+    obey_affinity(on, *this);
+  }
   if (run_on != &on) {
     depart(on, *run_on, Travel::ready);
     return;
@@ -85,10 +88,19 @@ void Thread::make_ready(Cpu& on) {
     return;
   }
   phase = {ThreadStatus::ready};
+  enqueue(on);
+}
+
+void Thread::enqueue(Cpu& on) {
   on.scheduler.enqueue_back(*this);
   if (on.current == nullptr || on.context == nullptr) return;
   if (on.scheduler.preempts(*context, *on.context)) on.reschedule = true;
   on.timer_stale = true;  // the quantum counts now
+}
+
+void Thread::requeue(Cpu& on) {
+  on.scheduler.remove(*this);
+  enqueue(on);
 }
 
 bool Thread::may_run_on(const Cpu& cpu) const { return (affinity >> cpu.index % 64 & 1) != 0; }
@@ -105,6 +117,7 @@ void Thread::leave_port() {
 }
 
 void Thread::run_at(Cpu& from, Cpu& to) {
+  if (lender != nullptr && &from != &to) lender->stop_lending(from);
   if (from.context == &own_context && &from != &to) from.change_context(nullptr);  // charged while it is still ours
   run_on = &to;
   own_context.set_account(reservation ? reservation->account() : process->group().queue(to).account);
@@ -127,13 +140,12 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   travel_ = what;
   // A port keeps no server that is about to receive elsewhere.
   if (leaves_home && serves != nullptr && what == Travel::call && caller == nullptr) serves->dismiss(*this);
-  if (caller != nullptr && leaves_home && !away_) {
-    away_ = true;  // I6
-    caller->add_ref();
-    context = &own_context;  // a context does not cross CPUs
+  if (leaves_home) {
+    part(from);
   } else if (caller != nullptr && !away_ && &to != &from) {
     // It got the call here and runs there: whoever waits for its reply goes along, and so does the deadline.
     caller->set_flags(kMoving);
+    if (caller->run_on == &from) caller->part(from);
     if (caller->has_flags(kTimed)) TimerQueue::remove(from, *caller);
     caller->change_home(from, to);
     context = &own_context;
@@ -141,6 +153,15 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   change_home(from, to);
   if (&to == &from) arch::relax();  // it waits for another CPU's mail
   from.send(to, traveller_);        // from here on it may be running elsewhere
+}
+
+// It leaves the CPU that it runs on. Contexts do not cross CPUs; who waits for its reply stays (I6).
+void Thread::part(Cpu& from) {
+  if (lender != nullptr) lender->stop_lending(from);
+  if (caller == nullptr || away_) return;
+  away_ = true;
+  caller->add_ref();
+  context = &own_context;
 }
 
 // It has arrived where it runs: what became of the call that it serves?
@@ -254,7 +275,7 @@ void Thread::leave_callee(Cpu& on) {
   Thread* server = callee;
   if (server == nullptr) return;
   callee = nullptr;
-  if (!server->is_here(on)) return;  // it will look when it is back: I6
+  if (server->away_) return;  // it will look when it is back: I6
   server->caller = nullptr;
   if (server->lender != nullptr) server->lender->borrower = nullptr;
   server->lender = nullptr;
@@ -288,6 +309,20 @@ void Thread::abort_wait(Cpu& on, Status result) {
   end_wait(on, result);
 }
 
+bool Thread::call_home(Cpu& on) {
+  if (phase.wait == WaitKind::reply) return false;
+  if (phase.wait == WaitKind::grace) return true;  // soon over
+  if (phase.wait == WaitKind::travel) {
+    if (travel_ == Travel::call) state.restart_call();
+    travel_ = Travel::ready;
+    return true;
+  }
+  if (wait.shared != nullptr && !SharedQueue::leave(on, *this)) return true;
+  if (phase.wait != WaitKind::stopped && !phase.fault) state.restart_call();
+  end_wait_with_message(on);
+  return true;
+}
+
 void Thread::expired(Cpu& on) {
   if (waits()) abort_wait(on, Status::timed_out);
 }
@@ -317,7 +352,8 @@ void Thread::resume(Cpu& on) {
 }
 
 void Thread::cancel(Cpu& on) {
-  if (waits() && phase.wait != WaitKind::stopped && phase.wait != WaitKind::grace && !phase.fault) {
+  const bool can_end = phase.wait != WaitKind::stopped && phase.wait != WaitKind::grace && !has_flags(kMoving);
+  if (waits() && can_end && !phase.fault) {
     abort_wait(on, Status::cancelled);
   } else if (phase.status != ThreadStatus::dead) {
     set_flags(kCancel);
@@ -367,14 +403,15 @@ void Thread::set_level(Cpu& on, u32 level) {
 }
 
 void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
-  const bool queued = phase.status == ThreadStatus::ready && context == &own_context;
-  if (queued) on.scheduler.remove(*this);
+  Thread* const runner = runner_of(on, own_context);
+  const bool queued = runner != nullptr && runner->phase.status == ThreadStatus::ready;
+  if (queued) on.scheduler.remove(*runner);  // it may be parked at the account that goes
   if (reservation) reservation->leave(*this);
   if (to != nullptr) to->join(*this);
   // Others may run on it: whoever pays from now on is another.
   if (on.context == &own_context) on.bring_accounts_up_to_date();
   own_context.set_account(to != nullptr ? to->account() : process->group().queue(*run_on).account);
-  if (queued) on.scheduler.enqueue_back(*this);
+  if (queued) on.scheduler.enqueue_back(*runner);
   if (on.context == &own_context) on.change_context(&own_context);
   if (phase.status != ThreadStatus::dead) set_level(on, level);
 }

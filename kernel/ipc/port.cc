@@ -182,6 +182,7 @@ void Port::take_message(Thread& server) {
 }
 
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
+  if (server.lender != nullptr) server.lender->stop_lending(cpu);  // it is done with what it borrowed for
   enlist(server, through);
   Result<void> received = take(cpu, server, through, deadline);
   // It has a new master, or none: what it inherited for the last one goes, what it must inherit for this one comes.
