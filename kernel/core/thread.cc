@@ -329,8 +329,7 @@ void Thread::expired(Cpu& on) {
 
 void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) {
   state.start(entry, stack, argument0, argument1);
-  Cpu& to = choose_cpu(on, *this);
-  run_at(on, to);
+  if (!reservation) run_at(on, choose_cpu(on, *this));  // that is one CPU's
   make_ready(on);
 }
 

@@ -19,7 +19,7 @@ struct Hands {
 
 // Something derived that is to be given up again.
 struct Own {
-  CapIndex derived, context;
+  CapIndex derived, context, thread;
   CapIndex* asked = nullptr;  // where the capability goes that was asked for
   u32 left = kActs;
 };
@@ -34,7 +34,7 @@ Act with_deadline(World& w, Thread& self, Call call, CapIndex capability, u64 de
 
 Act something(World& w, Thread& self, const Hands& h, Own& own) {
   const u64 one_word = Descriptor::make(1);
-  switch (w.random(29)) {
+  switch (w.random(31)) {
     case 0:
     case 1:
     case 2:
@@ -94,6 +94,16 @@ Act something(World& w, Thread& self, const Hands& h, Own& own) {
       return w.chance(2) ? ask(Call::context_configure, own.context, {kNormalLevel + w.random(4), 50'000, 200'000})
                          : ask(Call::cap_delete, std::exchange(own.context, kNoCapability));
     case 27:
+      if (own.thread == kNoCapability) {
+        own.asked = &own.thread;
+        return ask(Call::thread_create, h.process, {kNormalLevel});
+      }
+      return ask(Call::thread_set_context, own.thread, {(w.chance(2) ? own.context : any(w, h.contexts)).value});
+    case 28:
+      if (own.thread == kNoCapability) return compute();
+      return w.chance(2) ? ask(Call::cap_delete, std::exchange(own.thread, kNoCapability))
+                         : ask(Call::thread_start, own.thread, {0x50'0000, 0x7000'0000, 0, 0});
+    case 29:
       if (own.derived != kNoCapability) return ask(Call::cap_delete, std::exchange(own.derived, kNoCapability));
       return ask(Call::cap_revoke, any(w, w.chance(2) ? h.ports : h.notifications));
     default:
