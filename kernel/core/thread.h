@@ -53,6 +53,7 @@ enum class WaitKind : u8 {
   word,          // in a word bucket
   exit,          // in a process's queue
   log,           // in the log's queue
+  set,           // in a wait set's queue
   stopped,       // suspended or in a process that is going: not ready although nothing is awaited
   travel,        // on its way to another CPU (kMoving is set)
   grace,         // until nobody reads any more what it has revoked

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <utility>
+
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 #include "kernel/group/group.h"
@@ -118,7 +120,7 @@ void Port::add_caller(Cpu& cpu, Thread& client, u64 badge) {
   client.wait.key = badge;
   client.urgency = urgency_of(client, next_arrival_++);
   callers_.insert(client);
-  ++backlog_;
+  count(cpu, 1);
   refresh_servers(cpu);
 }
 
@@ -171,14 +173,20 @@ Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
   return {};
 }
 
-void Port::take_message(Thread& server) {
+// What is here to be received has become more, or less: one message at a time.
+void Port::count(Cpu& cpu, i32 more) {
+  backlog_ += u32(more);
+  if (observer_ != nullptr && (more > 0 || backlog_ == 0)) observer_->set_pending(cpu, more > 0);
+}
+
+void Port::take_message(Cpu& cpu, Thread& server) {
   const u8 place = order_[0];
   const Queued& message = queue_[place];
   deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
   --queued_;
-  --backlog_;
   memmove(&order_[0], &order_[1], queued_);
   order_[queued_] = place;
+  count(cpu, -1);
 }
 
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
@@ -194,7 +202,7 @@ Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline 
 
 Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
   if (Notification* notification = bound(cpu)) {
-    if (u64 bits = notification->take()) {
+    if (u64 bits = notification->take(cpu)) {
       deliver_words(server, &bits, 1, 0, MessageKind::signal);
       return {};
     }
@@ -204,7 +212,7 @@ Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline dea
   for (u32 tries = 0; queued_ > 0 || has_callers(); ++tries) {
     if (tries == 16) return Status::restart;
     if (queued_ > 0 && (!has_callers() || queue_[order_[0]].level >= best_level())) {
-      take_message(server);
+      take_message(cpu, server);
       return {};
     }
     if (take_caller(cpu, *callers_.first(), server).has_value()) return {};
@@ -284,14 +292,13 @@ bool Port::follow_caller(Cpu& cpu, Thread& client) {
 void Port::caller_left(Cpu& cpu, Thread& thread) {
   if (!thread.caller_hook.linked()) return;
   callers_.erase(thread);
-  --backlog_;
+  count(cpu, -1);
   thread.stop_lending(cpu);
   refresh_servers(cpu);
 }
 
-void Port::set_signal_pending(bool pending) {
-  if (pending != signal_pending_) backlog_ += pending ? 1 : -1;
-  signal_pending_ = pending;
+void Port::set_pending(Cpu& cpu, bool pending) {
+  if (pending != std::exchange(signal_pending_, pending)) count(cpu, pending ? 1 : -1);
 }
 
 Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
@@ -314,32 +321,32 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   u32 at = queued_++;
   for (; at > 0 && queue_[order_[at - 1]].level < message.level; --at) order_[at] = order_[at - 1];
   order_[at] = place;
-  ++backlog_;
+  count(cpu, 1);
   return {};
 }
 
 Result<void> Port::bind(Cpu& cpu, const BindRequest<Notification>& target) {
   Notification& notification = target.target;
   if (notification.home() != home()) return follow_receiver(*notification.home()) ? Status::restart : Status::busy;
-  Port* other = notification.port();  // which is here, too
-  if (other != nullptr && other != this && other->bound(cpu) != nullptr) return Status::busy;
+  Observer* other = notification.observer();  // which is here, too, if it is a port
+  if (other != nullptr && other != this && other->observes(cpu)) return Status::busy;
   RefPtr<Notification> old;
   if (Notification* held = bound_.held()) old = RefPtr<Notification>(*held);
   TRY(bound_.bind(cpu, target));
-  if (old) leave(*old);
-  notification.set_port(this);
-  if (u64 bits = notification.take()) notification.signal(cpu, bits);
+  if (old) leave(cpu, *old);
+  notification.set_observer(this);
+  if (u64 bits = notification.take(cpu)) notification.signal(cpu, bits);
   return {};
 }
 
 void Port::unbind(Cpu& cpu) {
-  if (Notification* held = bound_.held()) leave(*held);
+  if (Notification* held = bound_.held()) leave(cpu, *held);
   bound_.release(cpu);
 }
 
-void Port::leave(Notification& notification) {
-  notification.set_port(nullptr);
-  set_signal_pending(false);
+void Port::leave(Cpu& cpu, Notification& notification) {
+  notification.set_observer(nullptr);
+  set_pending(cpu, false);
 }
 
 Notification* Port::bound(Cpu& cpu) {
@@ -371,6 +378,7 @@ void Port::on_event(Cpu& cpu) {
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
+  check_observer(cpu);
   if (!fail_callers(cpu)) return post_again(cpu, kZeroHandles);
   for (u32 n = 0; Thread* server = receiver(cpu); ++n) {
     if (n == kWokenAtOnce) return post_again(cpu, kZeroHandles);
@@ -388,6 +396,7 @@ bool Port::fail_callers(Cpu& cpu) {
 }
 
 void Port::wake_revoked(Cpu& cpu) {
+  check_observer(cpu);
   wake_revoked_waiters(cpu, more_receivers_);
   Thread* next = nullptr;
   for (Thread* t = callers_.first(); t != nullptr; t = next) {

@@ -5,6 +5,7 @@
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
 //              I4 backlog_ counts queued callers, queued messages and, as one, pending bits of the bound notification.
+//                 The port's observer, if it has one, has been told whether it is 0.
 //              I5 servers_ are the threads that received here last (Thread I5): while callers wait, they are busy for
 //              it.
 // Order        signals first, then messages and callers by level, the highest first, in the order of their arrival. A
@@ -18,13 +19,13 @@
 
 #include "kernel/cap/binding.h"
 #include "kernel/core/thread.h"
-#include "kernel/object/object.h"
+#include "kernel/object/observer.h"
 
 namespace keel {
 
 class Notification;
 
-class Port final : public KObject {
+class Port final : public Observable, private Observer {
  public:
   static constexpr ObjectKind kKind = ObjectKind::port;
   static constexpr u32 kMaxQueue = 64;
@@ -53,8 +54,6 @@ class Port final : public KObject {
   // and lives on another CPU than the notification).
   Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
   void unbind(Cpu& cpu);
-  // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
-  bool deliver_signal(Cpu& cpu, u64 bits);
 
   // A thread that waits here to receive is going to run on another CPU: it is no longer the one that the fast path
   // switches to.
@@ -82,9 +81,7 @@ class Port final : public KObject {
     Thread* server = servers_.front();
     for (u32 n = 0; n < 16 && server != nullptr; ++n, server = servers_.next(*server)) f(*server);
   }
-  // The bound notification has got, or given up, bits that nobody took yet.
-  void set_signal_pending(bool pending);
-
+  bool is_pending() const override { return backlog_ != 0; }
   void on_handle_added(Rights rights) override;
   void on_handle_dropped(Cpu& cpu, Rights rights) override;
   void on_event(Cpu& cpu) override;
@@ -112,7 +109,7 @@ class Port final : public KObject {
   };
 
   Port(ResourceGroup& group, Queued* queue, u32 capacity)
-      : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
+      : Observable(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
     for (u32 i = 0; i < capacity; ++i) order_[i] = u8(i);
     count_rights();
   }
@@ -124,11 +121,17 @@ class Port final : public KObject {
   void add_receiver(Cpu& cpu, Thread& thread);
   // receive() but for the levels.
   Result<void> take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline);
-  void take_message(Thread& server);
+  void take_message(Cpu& cpu, Thread& server);
+  void count(Cpu& cpu, i32 more);
   void enlist(Thread& server, CapIndex through);
   // The notification whose bits are received here, or null; lets go of one that was revoked.
   Notification* bound(Cpu& cpu);
-  void leave(Notification& notification);
+  void leave(Cpu& cpu, Notification& notification);
+  // Of the bound notification: wakes a receiver with the bits if one waits; it has, or has no more, bits that nobody
+  // took.
+  bool deliver_signal(Cpu& cpu, u64 bits) override;
+  void set_pending(Cpu& cpu, bool pending) override;
+  bool observes(Cpu& cpu) override { return bound(cpu) != nullptr; }
   // The thread that gets the next message, or null. The fast path leaves receiver_ null though more may wait.
   Thread* receiver(Cpu& cpu);
   bool is_quiet() const;

@@ -1,4 +1,4 @@
-// Ports, replies, notifications, timers, words. call, receive, reply_receive: context.cc.
+// Ports, replies, notifications, wait sets, timers, words. call, receive, reply_receive: context.cc.
 #include "kernel/core/machine.h"
 #include "kernel/ipc/message.h"
 #include "kernel/syscall/handlers.h"
@@ -8,6 +8,14 @@ namespace keel::sys {
 namespace {
 
 u64 allowed_bits(const CapSlot& slot) { return slot.scope == 0 ? ~u64{0} : slot.scope; }
+
+// What the caller may wait for through the capability: a port to receive from, a notification.
+Result<Observable*> get_observable(CallContext& c, CapIndex index) {
+  Result<Port*> port = c.get<Port>(index, rights::port::receive);
+  if (port.has_value()) return *port;
+  if (port.status() != Status::wrong_kind) return port.status();
+  return TRY(c.get<Notification>(index, rights::notification::wait));
+}
 
 }  // namespace
 
@@ -62,9 +70,29 @@ Result<u64> notification_wait(CallContext& c, Notification& notification, Deadli
     notification.set_home(*c.thread.run_on);
     return c.go_to(*c.thread.run_on);
   }
-  if (u64 bits = notification.take()) return bits;
+  if (u64 bits = notification.take(c.cpu)) return bits;
   TRY(notification.wait(c.cpu, c.thread, c.capability(), deadline));
   return u64{0};
+}
+
+Result<CapIndex> wait_set_create(CallContext& c, ResourceGroup& group) {
+  return c.publish(TRY(WaitSet::create(c.cpu, group)));
+}
+
+Result<void> wait_set_add(CallContext& c, WaitSet& set, u64 member, u64 key) {
+  Observable& target = *TRY(get_observable(c, CapIndex(member)));
+  if (!target.is_local(c.cpu)) return c.go_to(*target.home());
+  return set.add(c.cpu, c.binding(target, CapIndex(member), key));
+}
+
+Result<void> wait_set_remove(CallContext& c, WaitSet& set, u64 key) {
+  Cpu* const to = TRY(set.remove(c.cpu, key));
+  return to == nullptr ? Result<void>() : c.go_to(*to);
+}
+
+Result<WaitSetWaitResult> wait_set_wait(CallContext& c, WaitSet& set, Deadline deadline) {
+  const WaitSet::Report ready = TRY(set.wait(c.cpu, c.thread, c.capability(), deadline));
+  return WaitSetWaitResult{ready.key, ready.gone};
 }
 
 Result<CapIndex> timer_create(CallContext& c, ResourceGroup& group, Notification& notification, u64 bits) {

@@ -98,6 +98,7 @@ void test_rights() {
   hold(ObjectKind::port, *sys::port_create(group, 1));
   hold(ObjectKind::reply, *sys::reply_create(group));
   hold(ObjectKind::notification, notification);
+  hold(ObjectKind::wait_set, *sys::wait_set_create(group));
   hold(ObjectKind::scheduling_context, *sys::context_create(group));
   hold(ObjectKind::timer, *sys::timer_create(group, notification, 1));
   hold(ObjectKind::interrupt_control, find_capability("irq"));
@@ -154,9 +155,9 @@ void test_rights() {
       words[i] = good;
     }
   }
-  for (ObjectKind kind :
-       {ObjectKind::process, ObjectKind::thread, ObjectKind::memory, ObjectKind::port, ObjectKind::reply,
-        ObjectKind::notification, ObjectKind::timer, ObjectKind::interrupt, ObjectKind::dma_domain}) {
+  for (ObjectKind kind : {ObjectKind::process, ObjectKind::thread, ObjectKind::memory, ObjectKind::port,
+                          ObjectKind::reply, ObjectKind::notification, ObjectKind::wait_set, ObjectKind::timer,
+                          ObjectKind::interrupt, ObjectKind::dma_domain}) {
     (void)sys::cap_delete(g_held[u32(kind)]);
   }
   Check unknown("unknown calls");
@@ -675,6 +676,7 @@ void test_leaks(u32 rounds) {
                          *sys::port_create(group, 16),
                          *sys::reply_create(group),
                          *sys::timer_create(group, n, 1),
+                         *sys::wait_set_create(group),
                          *sys::memory_create(group, 3, 1),
                          *sys::group_create(group, 0, 0),
                          sys::interrupt_create_message(find_capability("irq"), group)->interrupt};
@@ -725,6 +727,79 @@ void test_threads() {
   check.that(thread.has_value() && thread->join().has_value(), "join");
 }
 
+// --- Waiting for many
+
+void test_wait_sets() {
+  const CapIndex group = self().group;
+  const CapIndex set = *sys::wait_set_create(group);
+  const CapIndex bell = *sys::notification_create(group);
+  static CapIndex port;
+  static CapIndex echo;
+  port = *sys::port_create(group, 4);
+  echo = *sys::notification_create(group);
+  {
+    Check check("a wait set tells which member is ready, and when one ends");
+    check.that(sys::wait_set_wait(set, kPoll).status() == Status::timed_out, "empty");
+    check.that(sys::wait_set_add(set, bell.value, 7).has_value(), "add");
+    check.that(sys::wait_set_add(set, bell.value, 8).status() == Status::busy, "add twice");
+    check.that(sys::wait_set_add(set, port.value, 7).status() == Status::already_exists, "one key twice");
+    check.that(sys::wait_set_add(set, group.value, 9).status() == Status::wrong_kind, "a group");
+    check.that(sys::wait_set_add(set, 0x20, 9).status() == Status::bad_capability, "nothing");
+    (void)sys::notification_signal(bell, 2);
+    const auto ready = sys::wait_set_wait(set, kForever);
+    check.that(ready.has_value() && ready->key == 7 && ready->gone == 0, "ready");
+    check.that(sys::notification_wait(bell, kPoll).has_value(), "take");
+    check.that(sys::wait_set_wait(set, Deadline(now() + 100'000)).status() == Status::timed_out, "deadline");
+    const CapIndex mortal = *sys::notification_create(group);
+    check.that(sys::wait_set_add(set, mortal.value, 9).has_value(), "add another");
+    (void)sys::cap_delete(mortal);
+    const auto gone = sys::wait_set_wait(set, kForever);
+    check.that(gone.has_value() && gone->key == 9 && gone->gone == 1, "gone");
+    check.that(sys::wait_set_remove(set, 9).status() == Status::not_found, "remove what is gone");
+    check.that(sys::wait_set_remove(set, 7).has_value(), "remove");
+  }
+  {
+    Check check("nothing that comes from other threads is overlooked");
+    constexpr u32 kEach = 300;
+    check.that(sys::wait_set_add(set, port.value, 1).has_value(), "add the port");
+    check.that(sys::wait_set_add(set, echo.value, 2).has_value(), "add the notification");
+    auto caller = Thread::create(
+        [](void*) {
+          for (u32 i = 0; i < kEach; ++i) {
+            Message m{.words = {i}, .word_count = 1};
+            if (ipc::call(port, m) != Status::ok || m.words[0] != i + 1) (void)sys::notification_signal(echo, 2);
+          }
+        },
+        nullptr);
+    auto ringer = Thread::create(
+        [](void*) {
+          for (u32 i = 0; i < kEach; ++i) (void)sys::notification_signal(echo, 1);
+          (void)sys::notification_signal(echo, 4);
+        },
+        nullptr);
+    check.that(caller.has_value() && ringer.has_value(), "create");
+    u32 calls = 0;
+    u64 bits = 0;
+    Message m;
+    while (calls < kEach || (bits & 4) == 0) {
+      const auto ready = sys::wait_set_wait(set, Deadline(now() + 5'000'000'000));
+      check.that(ready.has_value(), "wait", u64(ready.status()));
+      if (!ready.has_value()) break;
+      if (ready->key == 2) bits |= sys::notification_wait(echo, kPoll).value_or(0);
+      if (ready->key != 1) continue;
+      m = Message{.deadline = kPoll};
+      for (Status status = ipc::receive(port, m); status == Status::ok; status = ipc::reply_receive(port, m)) {
+        ++calls;
+        m = Message{.words = {m.words[0] + 1}, .word_count = 1, .deadline = kPoll};
+      }
+    }
+    check.that(calls == kEach && (bits & 2) == 0, "every call once", calls);
+    if (caller.has_value()) check.that(caller->join().has_value(), "join");
+    if (ringer.has_value()) check.that(ringer->join().has_value(), "join");
+  }
+  for (CapIndex cap : {set, bell, port, echo}) (void)sys::cap_delete(cap);
+}
+
 }  // namespace
 
 int main() {
@@ -734,6 +809,7 @@ int main() {
   test_time();
   test_threads();
   test_messages();
+  test_wait_sets();
   test_faults();
   test_preemption();
   test_leaks(10'000);
