@@ -233,10 +233,7 @@ class Thread final : public KObject, public TimerEntry {
   Thread* deputy() const { return callee != nullptr ? callee : borrower; }
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   Thread(ResourceGroup& group, Process& process, u32 level);
   ~Thread() override = default;

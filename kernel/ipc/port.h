@@ -93,10 +93,7 @@ class Port final : public Observable, private Observer {
   u32 backlog_ = 0;
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   struct Queued {
     u64 badge;

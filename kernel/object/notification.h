@@ -44,10 +44,7 @@ class Notification final : public Observable {
   void wake_revoked(Cpu& cpu) override;
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   explicit Notification(ResourceGroup& group) : Observable(ObjectKind::notification, group) {}
   void destroy(Cpu& cpu) override;
 

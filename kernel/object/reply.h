@@ -29,10 +29,7 @@ class Reply final : public KObject {
   void on_zero_handles(Cpu& cpu) override;
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   explicit Reply(ResourceGroup& group) : KObject(ObjectKind::reply, group) {}
   void destroy(Cpu& cpu) override;
 

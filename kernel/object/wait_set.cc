@@ -10,6 +10,8 @@ Result<RefPtr<WaitSet>> WaitSet::create(Cpu& cpu, ResourceGroup& group) {
   return RefPtr<WaitSet>::adopt(TRY(make<WaitSet>(cpu, group, group)));
 }
 
+void WaitSet::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
+
 Result<void> WaitSet::add(Cpu& cpu, const BindRequest<Observable>& request) {
   Observable& target = request.target;
   if (target.observer() != nullptr && target.observer()->observes(cpu)) return Status::busy;

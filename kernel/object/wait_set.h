@@ -49,10 +49,7 @@ class WaitSet final : public KObject {
   void wake_revoked(Cpu& cpu) override { waiters_.wake_where(cpu, is_revoked, Status::revoked); }
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   struct Member final : Observer {
     Member(WaitSet& of, u64 name) : set(of), key(name) {}
@@ -73,7 +70,7 @@ class WaitSet final : public KObject {
   explicit WaitSet(ResourceGroup& group) : KObject(ObjectKind::wait_set, group) {}
   Cpu* release_place(Cpu& cpu) override;
   bool release_step(Cpu& cpu) override;
-  void destroy(Cpu& cpu) override { destroy_object(cpu, group(), this); }
+  void destroy(Cpu& cpu) override;
   // A member is ready, or not any more; or gone, and then nobody's to look at.
   void update(Cpu& cpu, Member& member, bool ready, bool gone = false);
   void take_out(Member& member) REQUIRES(waiters_.lock());
