@@ -139,8 +139,9 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
     context = &own_context;
   }
   change_home(from, to);
-  if (&to == &from) arch::relax();  // it waits for another CPU's mail
-  from.send(to, traveller_);        // from here on it may be running elsewhere
+  if (has_flags(kTimed)) TimerQueue::remove(from, *this);  // its call, which is forwarded, has a deadline
+  if (&to == &from) arch::relax();                         // it waits for another CPU's mail
+  from.send(to, traveller_);                               // from here on it may be running elsewhere
 }
 
 // It has arrived where it runs: what became of the call that it serves?
@@ -174,7 +175,10 @@ void Thread::arrived(Cpu& on) {
   }
   clear_flags(kMoving);
   if (run_on == &on) settle(on);
-  if (travel_ == Travel::ready || has_flags(kExiting)) {
+  if (travel_ == Travel::forward) {
+    if (has_flags(kTimed)) on.timers.add(on, *this, deadline());
+    static_cast<Port*>(wait.object)->take_forwarded(on, *this);
+  } else if (travel_ == Travel::ready || has_flags(kExiting)) {
     make_ready(on);
   } else if (travel_ == Travel::call) {
     visit(on, *this);

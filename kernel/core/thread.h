@@ -178,10 +178,11 @@ class Thread final : public KObject, public TimerEntry {
 
   // --- Between CPUs
   enum class Travel : u8 {
-    ready,  // it goes where it runs, and is made ready there
-    call,   // its system call is carried out there
-    fault,  // its fault is delivered there
-    wake,   // it stays: who claimed it out of a shared queue tells its custodian
+    ready,    // it goes where it runs, and is made ready there
+    call,     // its system call is carried out there
+    fault,    // its fault is delivered there
+    forward,  // its call, which a server forwarded, goes to the port that it waits for
+    wake,     // it stays: who claimed it out of a shared queue tells its custodian
   };
   // Sends it away. It is local and in no queue; and nobody's to look at afterwards, unless it is_here().
   void depart(Cpu& from, Cpu& to, Travel what);

@@ -103,11 +103,56 @@ void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
   thread.phase.fault = true;
   thread.set_flags(Thread::kFaulted);
+  submit(cpu, thread, badge);
+}
+
+void Port::submit(Cpu& cpu, Thread& client, u64 badge) {
   Thread* server = receiver(cpu);
-  if (server == nullptr) return add_caller(cpu, thread, badge);
-  (void)hand_over(cpu, thread, *server, badge);  // a fault carries no capability: cannot fail
-  join(cpu, thread, *server);
+  if (server == nullptr) return add_caller(cpu, client, badge);
+  (void)hand_over(cpu, client, *server, badge);  // cannot fail without capabilities
+  join(cpu, client, *server);
   server->end_wait_with_handoff(cpu);
+}
+
+Result<void> Port::forward(Cpu& cpu, Thread& sender, u64 badge) {
+  const Descriptor d{sender.state.rax};
+  TRY(check_descriptor(d));
+  if (d.has_deadline()) return Status::invalid_argument;  // the call has its own
+  Thread* client = sender.caller;
+  if (client == nullptr || client->phase.fault) return Status::bad_state;
+  if (!has_receiver_right()) return Status::peer_died;
+  Thread* server = is_local(cpu) ? receiver(cpu) : nullptr;
+  if (server != nullptr) {
+    TRY(transfer_message(cpu, sender, *server, badge, MessageKind::call));
+  } else if (d.words() > kRegisterWords || d.capabilities() > 0) {
+    return Status::would_block;  // it would have to lie where the caller can get at it
+  } else {
+    client->state.rax = Descriptor::make(d.words());
+    for (u32 i = 0; i < kRegisterWords; ++i) client->state.word[i] = sender.word(i);
+  }
+  client->leave_callee(cpu);
+  client->phase.wait = WaitKind::send;
+  client->wait.object = this;
+  client->wait.capability = kNoCapability;  // it has none for this port
+  client->wait.key = badge;
+  if (server != nullptr) {
+    join(cpu, *client, *server);
+    server->end_wait_with_message(cpu);
+  } else if (is_local(cpu)) {
+    add_caller(cpu, *client, badge);
+  } else {
+    add_ref();  // dropped in take_forwarded()
+    client->depart(cpu, *home(), Thread::Travel::forward);
+  }
+  return {};
+}
+
+void Port::take_forwarded(Cpu& cpu, Thread& client) {
+  if (!is_local(cpu)) return client.depart(cpu, *home(), Thread::Travel::forward);  // it has moved on
+  client.phase.wait = WaitKind::send;
+  submit(cpu, client, client.wait.key);
+  if (!has_receiver_right() && client.waits_for(WaitKind::send)) client.abort_wait(cpu, Status::peer_died);
+  drop_ref();
 }
 
 // Smaller is served first.

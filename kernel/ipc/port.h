@@ -43,6 +43,12 @@ class Port final : public Observable, private Observer {
   Result<bool> reply_and_wait(Cpu& cpu, Thread& server, CapIndex through);
   // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big.
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
+  // The caller of `sender` calls here instead, with the sender's message; the sender serves it no more. Errors:
+  // bad_state (it serves no call), peer_died, would_block (no receiver waits here for what does not fit into
+  // registers), those of check_descriptor() and of moving capabilities.
+  Result<void> forward(Cpu& cpu, Thread& sender, u64 badge);
+  // One whose call was forwarded has arrived from another CPU.
+  void take_forwarded(Cpu& cpu, Thread& client);
   // A thread has faulted: like a call whose message is the fault.
   void deliver_fault(Cpu& cpu, Thread& thread, u64 badge);
   // A thread of another CPU calls, or wants to receive: whether the port, and the server that waits in it, have moved
@@ -114,6 +120,9 @@ class Port final : public Observable, private Observer {
   bool fail_callers(Cpu& cpu);
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
+  // A thread that has begun to wait here, to send a fault or a message without capabilities: to a receiver or the
+  // queue. The server runs at once if it takes over the running context.
+  void submit(Cpu& cpu, Thread& client, u64 badge);
   void add_caller(Cpu& cpu, Thread& client, u64 badge);
   void add_receiver(Cpu& cpu, Thread& thread);
   // receive() but for the levels.

@@ -21,6 +21,7 @@ bool is_denial(Status status) {
 Cpu* CallContext::destination() {
   switch (Call(call_ & 0xff)) {
     case Call::reply_receive:
+    case Call::forward:
     case Call::notification_signal:
     case Call::interrupt_ack:
     case Call::cap_derive:

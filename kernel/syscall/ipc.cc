@@ -43,6 +43,9 @@ Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
   return c.go_to(c.cpu);
 }
 
+// Where the caller is, not the port: it is the caller that goes there.
+Result<void> forward(CallContext& c, Port& port) { return port.forward(c.cpu, c.thread, c.target().scope); }
+
 Result<void> send(CallContext& c, Port& port) { return port.send(c.cpu, c.thread, c.target().scope); }
 
 Result<CapIndex> reply_create(CallContext& c, ResourceGroup& group) {

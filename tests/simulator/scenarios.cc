@@ -183,6 +183,74 @@ std::function<void()> deaths(World& w) {
   };
 }
 
+// Calls that a front hands on to other servers, anywhere; clients give up or are cancelled; in some worlds a process
+// is killed. Each call is answered once; without a death none is left without an answer.
+std::function<void()> forwards(World& w) {
+  Process& keeper = w.process();
+  Process& fronts = w.process();
+  Process& backs = w.process();
+  Process& clients = w.process();
+  auto front_port = w.make_port(0);
+  auto back_port = w.make_port(4);
+  auto reply = w.make<Reply>();
+  auto bell = w.make<Notification>();
+  const CapIndex front_root = w.give(keeper, *front_port);
+  const CapIndex back_root = w.give(keeper, *back_port);
+  const CapIndex at_front = w.copy(keeper, front_root, fronts, 0xff);
+  const CapIndex onward = w.copy(keeper, back_root, fronts, rights::port::call, 9);
+  const CapIndex at_back = w.copy(keeper, back_root, backs, 0xff);
+  const CapIndex target = w.copy(keeper, front_root, clients, rights::port::call, 7);
+  const CapIndex reply_cap = w.give(backs, *reply);
+  const CapIndex bell_cap = w.give(backs, *bell);
+  const CapIndex kill[3] = {w.give(keeper, fronts), w.give(keeper, backs), w.give(keeper, clients)};
+  const bool deadly = w.chance(2);
+  for (u32 i = 0; i < 1 + w.random(2); ++i) {
+    w.thread(
+        fronts, kNormalLevel,
+        [&w, at_front, onward, deadly, word = u64{0}, forwarded = false](Thread&, const Answer& last) mutable -> Act {
+          const auto receive = [&] { return ask(Call::receive, at_front); };
+          if (last.first) return receive();
+          if (std::exchange(forwarded, false)) {
+            const bool was_cancelled = last.status == Status::bad_state;
+            if (last.status == Status::ok || was_cancelled || (deadly && last.status == Status::peer_died))
+              return receive();
+            w.fail("a call could not be forwarded");
+          }
+          if (last.status == Status::revoked || last.status == Status::bad_capability) return leave();
+          if (last.status != Status::ok) return receive();
+          word = last.word[0];
+          if (w.chance(4)) return ask(Call::reply_receive, at_front, {word + 1}, Descriptor::make(1));
+          forwarded = true;
+          return ask(Call::forward, onward, {word}, Descriptor::make(1));
+        });
+  }
+  for (u32 i = 0; i < 1 + w.random(2); ++i) {
+    w.thread(backs, kNormalLevel + u32(w.random(2)), server(w, at_back, i == 0 ? reply_cap : kNoCapability, bell_cap));
+  }
+  std::vector<std::shared_ptr<Score>> scores;
+  std::vector<CapIndex> victims;
+  for (u32 i = 0; i < 2; ++i) {
+    scores.push_back(std::make_shared<Score>());
+    Thread& t = w.thread(clients, kNormalLevel + u32(w.random(3)), client(w, target, 4, scores.back()));
+    victims.push_back(w.give(keeper, t));
+  }
+  w.thread(
+      keeper, kNormalLevel + 1,
+      [&w, kill, victims, deadly, left = u32(w.random(8)), last_act = false](Thread&, const Answer&) mutable -> Act {
+        if (left > 0) {
+          --left;
+          return w.chance(2) ? ask(Call::yield) : ask(Call::thread_cancel, victims[w.random(victims.size())]);
+        }
+        if (!deadly || std::exchange(last_act, true)) return leave();
+        return ask(Call::process_kill, kill[w.random(3)], {5});
+      });
+  return [&w, scores, deadly] {
+    for (const auto& s : scores) {
+      if (!deadly && (!s->done || s->answers + s->failures != s->calls)) w.fail("a call was never answered");
+    }
+  };
+}
+
 // Signals from several CPUs: every bit arrives, whoever waits.
 std::function<void()> signals(World& w) {
   Process& p = w.process();
@@ -496,8 +564,8 @@ std::function<void()> churn(World& w) {
 
 }  // namespace
 
-const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths},   {"signals", &signals}, {"sets", &sets},
-                               {"words", &words}, {"revokes", &revokes}, {"churn", &churn}};
+const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths}, {"forwards", &forwards}, {"signals", &signals},
+                               {"sets", &sets},   {"words", &words},   {"revokes", &revokes},   {"churn", &churn}};
 const u32 kScenarioCount = sizeof(kScenarios) / sizeof(kScenarios[0]);
 
 }  // namespace keel::simulator

@@ -727,6 +727,55 @@ void test_threads() {
   check.that(thread.has_value() && thread->join().has_value(), "join");
 }
 
+// --- Forwarding
+
+void test_forwarding() {
+  Check check("a forwarded call is answered by who received it last");
+  const CapIndex group = self().group;
+  static CapIndex front;
+  static CapIndex back;
+  static CapIndex onward;
+  front = *sys::port_create(group, 0);
+  back = *sys::port_create(group, 0);
+  onward = *sys::cap_derive(back, rights::port::call, 77);
+  constexpr u32 kCalls = 200;
+  auto server = Thread::create(
+      [](void*) {
+        Message m;
+        for (Status status = ipc::receive(front, m); status == Status::ok; status = ipc::receive(front, m)) {
+          if (ipc::forward(onward, m) != Status::ok) break;
+        }
+      },
+      nullptr);
+  auto caller = Thread::create(
+      [](void*) {
+        for (u32 i = 0; i < kCalls; ++i) {
+          Message m{.words = {i}, .word_count = 1};
+          if (ipc::call(front, m) != Status::ok || m.words[0] != i + 1) return;
+        }
+        Message last{.words = {kCalls}, .word_count = 1};
+        (void)ipc::call(back, last);
+      },
+      nullptr);
+  check.that(server.has_value() && caller.has_value(), "create");
+  u32 calls = 0;
+  Message m{.deadline = Deadline(now() + 5'000'000'000)};
+  for (Status status = ipc::receive(back, m); status == Status::ok; status = ipc::reply_receive(back, m)) {
+    if (m.words[0] == kCalls) break;
+    ++calls;
+    check.that(m.badge == 77 && m.word_count == 1, "badge and words", m.badge);
+    m = Message{.words = {m.words[0] + 1}, .word_count = 1, .deadline = Deadline(now() + 5'000'000'000)};
+  }
+  check.that(calls == kCalls, "every call", calls);
+  m = Message{.deadline = kPoll};
+  (void)ipc::receive(back, m);
+  check.that(ipc::forward(front, Message{}) == Status::bad_state, "forward without a caller");
+  if (caller.has_value()) check.that(caller->join().has_value(), "join");
+  (void)sys::cap_delete(front);
+  if (server.has_value()) check.that(server->join().has_value(), "join");
+  for (CapIndex cap : {back, onward}) (void)sys::cap_delete(cap);
+}
+
 // --- Waiting for many
 
 void test_wait_sets() {
@@ -809,6 +858,7 @@ int main() {
   test_time();
   test_threads();
   test_messages();
+  test_forwarding();
   test_wait_sets();
   test_faults();
   test_preemption();
