@@ -224,14 +224,23 @@ void Port::count(Cpu& cpu, i32 more) {
   if (observer_ != nullptr && (more > 0 || backlog_ == 0)) observer_->set_pending(cpu, more > 0);
 }
 
-void Port::take_message(Cpu& cpu, Thread& server) {
+const Port::Queued& Port::take_message(Cpu& cpu) {
   const u8 place = order_[0];
-  const Queued& message = queue_[place];
-  deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
   --queued_;
   memmove(&order_[0], &order_[1], queued_);
   order_[queued_] = place;
   count(cpu, -1);
+  return queue_[place];
+}
+
+u32 Port::receive_batch(Cpu& cpu, MessagePage& page) {
+  u32 n = 0;
+  for (u64* to = page.words; n < kBatch && queued_ > 0; ++n) {
+    const Queued& message = take_message(cpu);
+    *to++ = message.badge;
+    for (u32 i = 0; i < kRegisterWords; ++i) *to++ = i < message.word_count ? message.words[i] : 0;
+  }
+  return n;
 }
 
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
@@ -257,7 +266,8 @@ Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline dea
   for (u32 tries = 0; queued_ > 0 || has_callers(); ++tries) {
     if (tries == 16) return Status::restart;
     if (queued_ > 0 && (!has_callers() || queue_[order_[0]].level >= best_level())) {
-      take_message(cpu, server);
+      const Queued& message = take_message(cpu);
+      deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
       return {};
     }
     if (take_caller(cpu, *callers_.first(), server).has_value()) return {};

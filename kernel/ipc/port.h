@@ -43,6 +43,10 @@ class Port final : public Observable, private Observer {
   Result<bool> reply_and_wait(Cpu& cpu, Thread& server, CapIndex through);
   // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big.
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
+  // Queued messages, in their order, to the message page: badge and kRegisterWords words of each. How many, kBatch at
+  // most. A caller that waits is none of them.
+  static constexpr u32 kBatch = kMaxMessageWords / (kRegisterWords + 1);
+  u32 receive_batch(Cpu& cpu, MessagePage& page);
   // The caller of `sender` calls here instead, with the sender's message; the sender serves it no more. Errors:
   // bad_state (it serves no call), peer_died, would_block (no receiver waits here for what does not fit into
   // registers), those of check_descriptor() and of moving capabilities.
@@ -127,7 +131,8 @@ class Port final : public Observable, private Observer {
   void add_receiver(Cpu& cpu, Thread& thread);
   // receive() but for the levels.
   Result<void> take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline);
-  void take_message(Cpu& cpu, Thread& server);
+  // The next one, which stays what it is until another is sent.
+  const Queued& take_message(Cpu& cpu);
   void count(Cpu& cpu, i32 more);
   void enlist(Thread& server, CapIndex through);
   // The notification whose bits are received here, or null; lets go of one that was revoked.

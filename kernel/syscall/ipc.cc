@@ -48,6 +48,24 @@ Result<void> forward(CallContext& c, Port& port) { return port.forward(c.cpu, c.
 
 Result<void> send(CallContext& c, Port& port) { return port.send(c.cpu, c.thread, c.target().scope); }
 
+// Each message by way of the caller's registers, which the call's end overwrites anyway.
+Result<u64> send_batch(CallContext& c, Port& port, u64 count, u64 words) {
+  if (count > kMaxMessageWords / kRegisterWords || words > kRegisterWords) return Status::invalid_argument;
+  for (u64 sent = 0; sent < count; ++sent) {
+    c.thread.state.rax = Descriptor::make(u32(words));
+    for (u32 i = 0; i < kRegisterWords; ++i)
+      c.set_word(i, i < words ? c.thread.message_page->words[sent * kRegisterWords + i] : 0);
+    const Result<void> queued = port.send(c.cpu, c.thread, c.target().scope);
+    if (!queued.has_value()) return sent == 0 ? queued.status() : Result<u64>(sent);
+  }
+  return count;
+}
+
+Result<u64> receive_batch(CallContext& c, Port& port) {
+  const u32 received = port.receive_batch(c.cpu, *c.thread.message_page);
+  return received == 0 ? Status::would_block : Result<u64>(received);
+}
+
 Result<CapIndex> reply_create(CallContext& c, ResourceGroup& group) {
   return c.publish(TRY(Reply::create(c.cpu, group)));
 }
