@@ -252,7 +252,7 @@ void Thread::end_wait_with_handoff(Cpu& on) {
 
 void Thread::leave_callee(Cpu& on) {
   if (reply_object != nullptr) {
-    reply_object->forget_caller();
+    reply_object->forget_caller(on);
     reply_object = nullptr;
   }
   Thread* server = callee;

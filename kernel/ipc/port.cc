@@ -361,6 +361,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   TRY(check_descriptor(d));
   if (d.words() > kRegisterWords) return Status::too_big;
   if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
+  if (!has_receiver_right()) return Status::peer_died;
   if (Thread* server = receiver(cpu)) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
     server->end_wait_with_message(cpu);

@@ -41,7 +41,7 @@ class Port final : public Observable, private Observer {
   // The usual case of reply_receive: the caller waits, nothing else is there to be received. The server has replied and
   // waits again, and the caller runs. False: not that case, nothing was done. Errors: those of moving capabilities.
   Result<bool> reply_and_wait(Cpu& cpu, Thread& server, CapIndex through);
-  // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big.
+  // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big, peer_died.
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
   // Queued messages, in their order, to the message page: badge and kRegisterWords words of each. How many, kBatch at
   // most. A caller that waits is none of them.

@@ -397,6 +397,14 @@ TEST_P(PortTest, SentMessagesQueueInOrderUntilFull) {
   }
 }
 
+TEST_P(PortTest, NothingIsSentToAPortWithoutReceivers) {
+  connect(3);
+  EXPECT_TRUE(k.call(client, Call::send, client_port, {1}, Descriptor::make(1)).ok());
+  EXPECT_TRUE(k.call(server, Call::cap_delete, server_port).ok());
+  EXPECT_TRUE(k.call(client, Call::send, client_port, {1}, Descriptor::make(1)).is(Status::peer_died));
+  EXPECT_TRUE(k.call(client, Call::send_batch, client_port, {1, 1}).is(Status::peer_died));
+}
+
 TEST_P(PortTest, ABatchIsSentAsFarAsThereIsRoomAndReceivedAtOnce) {
   connect(6);
   for (u32 i = 0; i < 480; ++i) k.page(client).words[i] = i;

@@ -1,4 +1,4 @@
-// Observer: who is told what one notification, or one port, has to give: the port that a notification is bound to, a
+// Observer: who is told what one notification, port or Reply has to give: the port that a notification is bound to, a
 // member of a wait set.
 //
 // Locks        none: everything here happens on the home CPU of what is observed.

@@ -1,9 +1,10 @@
-// WaitSet: waits for the first of many ports and notifications. Each member has a key, by which it is reported and
-// removed. A report says what is ready now: a member is reported again, in turn with the others, until nothing is to
-// be had of it.
+// WaitSet: waits for the first of many ports, notifications and Reply objects. Each member has a key, by which it is
+// reported and removed. A report says what is ready now: a member is reported again, in turn with the others, until
+// nothing is to be had of it.
 //
-// A member is what its port or notification tells when something comes or the last of it is gone (Observer), so the
-// set always knows who is ready, wherever they live. An object has one observer: it is in one set, or bound to a port.
+// A member is what its port, notification or Reply tells when something comes or the last of it is gone (Observer), so
+// the set always knows who is ready, wherever they live. An object has one observer: it is in one set, or bound to a
+// port.
 //
 // Invariants   I1 a member that is not gone is the observer of its target; ready_ has it exactly while something is to
 //                 be had of that, or it is gone.

@@ -214,6 +214,36 @@ TEST_P(WaitSetTest, AnObjectHasOneObserver) {
   EXPECT_TRUE(k.call(a, Call::port_bind, port, {bell.value}).ok());
 }
 
+TEST_P(WaitSetTest, ACallerThatGivesUpMakesItsReplyReady) {
+  const CapIndex port = create(Call::port_create);
+  const CapIndex later = create(Call::reply_create);
+  ASSERT_TRUE(add(later, 3).ok());
+  const auto take = [&] {
+    EXPECT_TRUE(k.call(b, Call::call, port, {1}, Descriptor::make(1)).waits);
+    EXPECT_TRUE(k.call(a, Call::receive, port).ok());
+    EXPECT_TRUE(k.call(a, Call::reply_take, later).ok());
+  };
+  take();
+  EXPECT_TRUE(poll().is(Status::timed_out));
+  EXPECT_TRUE(wait(c).waits);
+  EXPECT_TRUE(k.call(a, Call::reply_send, later, {2}, Descriptor::make(1)).ok());
+  EXPECT_EQ(k.result(b).word[0], 2u);
+  EXPECT_TRUE(k.result(c).waits);  // an answer is no such end
+  take();
+  b.cancel(k.cpu());
+  expect_ready(k.result(c), 3);
+  expect_ready(poll(), 3);
+  EXPECT_TRUE(k.call(a, Call::reply_send, later, {2}, Descriptor::make(1)).is(Status::cancelled));
+  EXPECT_TRUE(poll().is(Status::timed_out));
+  take();
+  b.cancel(k.cpu());
+  expect_ready(poll(), 3);
+  take();  // the Reply has another caller now
+  EXPECT_TRUE(poll().is(Status::timed_out));
+  EXPECT_TRUE(k.call(a, Call::cap_delete, later).ok());
+  expect_ready(poll(), 3, true);
+}
+
 TEST_P(WaitSetTest, ThreadsThatWaitOnTheMemberItselfComeFirst) {
   const CapIndex bell = create(Call::notification_create);
   ASSERT_TRUE(add(bell, 1).ok());
@@ -237,6 +267,7 @@ TEST_P(WaitSetTest, RightsAreNeededAndKindsChecked) {
   EXPECT_TRUE(k.call(a, Call::wait_set_wait, modifies, {0}).is(Status::missing_right));
   EXPECT_TRUE(add(derive(bell, rights::notification::signal), 1).is(Status::missing_right));
   EXPECT_TRUE(add(derive(port, rights::port::call | rights::port::send), 1).is(Status::missing_right));
+  EXPECT_TRUE(add(derive(create(Call::reply_create), rights::inspect), 1).is(Status::missing_right));
   EXPECT_TRUE(add(set, 1).is(Status::wrong_kind));
   EXPECT_TRUE(add(CapIndex(0x20), 1).is(Status::bad_capability));
   EXPECT_TRUE(k.call(a, Call::wait_set_add, bell, {bell.value, 1}).is(Status::wrong_kind));

@@ -9,12 +9,17 @@ namespace {
 
 u64 allowed_bits(const CapSlot& slot) { return slot.scope == 0 ? ~u64{0} : slot.scope; }
 
-// What the caller may wait for through the capability: a port to receive from, a notification.
+// What the caller may wait for through the capability.
 Result<Observable*> get_observable(CallContext& c, CapIndex index) {
-  Result<Port*> port = c.get<Port>(index, rights::port::receive);
-  if (port.has_value()) return *port;
-  if (port.status() != Status::wrong_kind) return port.status();
-  return TRY(c.get<Notification>(index, rights::notification::wait));
+  const Result<CapSlot*> slot = c.caps().find(index);
+  switch (slot.has_value() ? CapSlot::kind((*slot)->load()) : ObjectKind::none) {
+    case ObjectKind::port:
+      return TRY(c.get<Port>(index, rights::port::receive));
+    case ObjectKind::reply:
+      return TRY(c.get<Reply>(index, rights::reply::reply));
+    default:
+      return TRY(c.get<Notification>(index, rights::notification::wait));
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "abi/fuzz_calls.h"
 #include "base/format.h"
 #include "user/runtime/capabilities.h"
+#include "user/runtime/channel.h"
 #include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
 #include "user/runtime/syscall.h"
@@ -776,6 +777,56 @@ void test_forwarding() {
   for (CapIndex cap : {back, onward}) (void)sys::cap_delete(cap);
 }
 
+// --- Channels
+
+void test_channels() {
+  struct Ping {
+    u32 number;
+    u64 more[2];
+  };
+  Check check("a channel carries values both ways and tells when the other end is gone");
+  const u64 bytes = settled_kernel_bytes();
+  {
+    auto pair = Channel::create(self().group);
+    check.that(pair.has_value(), "create");
+    if (!pair.has_value()) return;
+    Channel mine = std::move(pair->first);
+    check.that(mine.receive<u64>(kPoll).status() == Status::timed_out, "nothing yet");
+    check.that(mine.receive<u64>(Deadline(now() + 100'000)).status() == Status::timed_out, "deadline");
+    // The other end as another process would get it, in a thread of its own.
+    static std::array<CapIndex, Channel::kCapabilities> given;
+    given = pair->second.release();
+    auto echo = Thread::create(
+        [](void*) {
+          Channel theirs({Cap(given[0]), Cap(given[1]), Cap(given[2]), Cap(given[3])});
+          for (auto ping = theirs.receive<Ping>(kForever); ping.has_value(); ping = theirs.receive<Ping>(kForever)) {
+            (void)theirs.send(ping->number + ping->more[1]);
+            if (ping->number == 99) return;
+          }
+        },
+        nullptr);
+    check.that(echo.has_value(), "thread");
+    for (u32 i = 0; i < 99; ++i) {
+      check.that(mine.send(Ping{i, {1, 2}}).has_value(), "send", i);
+      const auto answer = mine.receive<u64>(kForever);
+      check.that(answer.has_value() && *answer == i + 2, "receive", i);
+    }
+    check.that(mine.send(Ping{99, {1, 2}}).has_value(), "send the last");
+    if (echo.has_value()) check.that(echo->join().has_value(), "join");
+    check.that(mine.receive<u64>(kForever).value_or(0) == 101, "what was sent before the end");
+    check.that(mine.receive<u64>(kForever).status() == Status::peer_died, "the end");
+    check.that(mine.receive<u64>(kForever).status() == Status::peer_died, "the end again");
+    check.that(mine.send(u64{1}).status() == Status::peer_died, "send after the end");
+    auto other = Channel::create(self().group);
+    check.that(other.has_value() && other->first.send(u32{1}).has_value(), "send a word");
+    if (other.has_value()) check.that(other->second.receive<Ping>(kPoll).status() == Status::corrupt, "another size");
+    u32 sent = 0;
+    while (other.has_value() && other->first.send(sent).has_value()) ++sent;
+    check.that(sent == Channel::kQueue && other->first.send(0u).status() == Status::would_block, "full", sent);
+  }
+  expect_kernel_bytes(check, bytes);
+}
+
 // --- Waiting for many
 
 void test_wait_sets() {
@@ -859,6 +910,7 @@ int main() {
   test_threads();
   test_messages();
   test_forwarding();
+  test_channels();
   test_wait_sets();
   test_faults();
   test_preemption();
