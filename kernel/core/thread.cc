@@ -127,6 +127,7 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   travel_ = what;
   // A port keeps no server that is about to receive elsewhere.
   if (leaves_home && serves != nullptr && what == Travel::call && caller == nullptr) serves->dismiss(*this);
+  if (caller != nullptr) own_context.causality = context->causality;
   if (caller != nullptr && leaves_home && !away_) {
     away_ = true;  // I6
     caller->add_ref();

@@ -181,8 +181,8 @@ KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Traced) {
-    cpu->trace.add(
-        {arch::fast_clock(*cpu), TraceEvent::interrupt, u8(target), 0, u32(from->id()), 0, from->process->id()});
+    cpu->trace.add({arch::fast_clock(*cpu), TraceEvent::interrupt, u8(target), 0, u32(from->id()), 0,
+                    u32(from->process->id()), u32(from->context->causality.trace)});
   }
   arch::acknowledge_interrupt();
   interrupt->count_plain();

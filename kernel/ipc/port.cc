@@ -49,6 +49,7 @@ static void join(Cpu& cpu, Thread& client, Thread& server) {
   server.caller = &client;
   if (client.run_on != &cpu || server.run_on != &cpu) {  // a context does not cross CPUs; its level does
     if (server.own_context.level < client.context->level) server.own_context.set_level(client.context->level);
+    server.own_context.causality = client.context->causality;
     return;
   }
   if (cpu.current == &server) {
@@ -245,6 +246,7 @@ u32 Port::receive_batch(Cpu& cpu, MessagePage& page) {
 
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
   enlist(server, through);
+  server.own_context.causality = {};  // what it did is over
   Result<void> received = take(cpu, server, through, deadline);
   // It has a new master, or none: what it inherited for the last one goes, what it must inherit for this one comes.
   if (backlog_ != 0 || server.own_context.level != server.own_context.base_level) {
@@ -268,6 +270,7 @@ Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline dea
     if (queued_ > 0 && (!has_callers() || queue_[order_[0]].level >= best_level())) {
       const Queued& message = take_message(cpu);
       deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
+      server.own_context.causality = message.causality;
       return {};
     }
     if (take_caller(cpu, *callers_.first(), server).has_value()) return {};
@@ -364,6 +367,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   if (!has_receiver_right()) return Status::peer_died;
   if (Thread* server = receiver(cpu)) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
+    server->own_context.causality = sender.context->causality;
     server->end_wait_with_message(cpu);
     return {};
   }
@@ -371,6 +375,7 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   const u8 place = order_[queued_];
   Queued& message = queue_[place];
   message.badge = badge;
+  message.causality = sender.context->causality;
   message.word_count = d.words();
   message.level = sender.context->level;
   for (u32 i = 0; i < kRegisterWords; ++i) message.words[i] = sender.state.word[i];

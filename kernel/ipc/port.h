@@ -107,6 +107,7 @@ class Port final : public Observable, private Observer {
 
   struct Queued {
     u64 badge;
+    Causality causality;
     u64 words[kRegisterWords];
     u32 word_count;
     u32 level;

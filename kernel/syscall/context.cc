@@ -36,6 +36,7 @@ Cpu* CallContext::destination() {
     case Call::word_wake:
     case Call::random_get:
     case Call::caller_labels:
+    case Call::trace_context:
       return nullptr;
     default:
       break;
