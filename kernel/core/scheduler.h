@@ -54,7 +54,7 @@ struct SchedulingContext {
   Account* account = nullptr;  // of the CPU that its owner is on
   u64 consumed = 0;            // time stamp counter units, of all threads that ran on it
   Causality causality;         // travels with the context along calls
-  ReadyList* list = nullptr;  // where a thread that runs on it is queued: of the account and the level
+  ReadyList* list = nullptr;   // where a thread that runs on it is queued: of the account and the level
 };
 
 // One claim on the normal class's time: a group's own threads, or a child group.

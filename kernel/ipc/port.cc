@@ -14,24 +14,13 @@
 namespace keel {
 
 Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_messages) {
-  Queued* queue = nullptr;
+  auto port = RefPtr<Port>::adopt(TRY(make<Port>(cpu, group, group)));
+  if (queue_messages == 0) return port;
   const usize bytes = queue_messages * sizeof(Queued);
   TRY(group.charge(Resource::queue_bytes, bytes));
-  if (queue_messages > 0) {
-    Result<void*> memory = heap_of(cpu).allocate(cpu, group, bytes);
-    if (!memory.has_value()) {
-      group.uncharge(Resource::queue_bytes, bytes);
-      return memory.status();
-    }
-    queue = static_cast<Queued*>(*memory);
-  }
-  auto port = make<Port>(cpu, group, group, queue, queue_messages);
-  if (!port.has_value()) {
-    if (queue != nullptr) heap_of(cpu).free(cpu, group, queue, bytes);
-    group.uncharge(Resource::queue_bytes, bytes);
-    return port.status();
-  }
-  return RefPtr<Port>::adopt(*port);
+  port->capacity_ = queue_messages;  // from here on destroy() gives the charge back
+  port->queue_ = static_cast<Queued*>(TRY(heap_of(cpu).allocate(cpu, group, bytes)));
+  return port;
 }
 
 void Port::destroy(Cpu& cpu) {
@@ -60,21 +49,11 @@ static void join(Cpu& cpu, Thread& client, Thread& server) {
   }
 }
 
-static void message_of_fault(const Thread& t, u64* words) {
-  words[0] = u64(t.fault.kind);
-  words[1] = t.fault.address;
-  words[2] = t.fault.detail;
-  words[3] = t.state.rip;
-  words[4] = t.state.rsp;
-  words[5] = t.id();
-  words[6] = t.process->id();
-  words[7] = 0;
-}
-
 static Result<void> hand_over(Cpu& cpu, Thread& client, Thread& server, u64 badge) {
   if (client.phase.fault) {
-    u64 words[kRegisterWords];
-    message_of_fault(client, words);
+    const FaultRecord& f = client.fault;
+    const u64 words[] = {u64(f.kind), f.address,           f.detail, client.state.rip, client.state.rsp,
+                         client.id(), client.process->id()};
     deliver_words(server, words, 7, badge, MessageKind::fault);
     return {};
   }

@@ -116,9 +116,8 @@ class Port final : public Observable, private Observer {
     u64 operator()(const Thread& t) const { return t.urgency; }
   };
 
-  Port(ResourceGroup& group, Queued* queue, u32 capacity)
-      : Observable(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
-    for (u32 i = 0; i < capacity; ++i) order_[i] = u8(i);
+  explicit Port(ResourceGroup& group) : Observable(ObjectKind::port, group) {
+    for (u32 i = 0; i < kMaxQueue; ++i) order_[i] = u8(i);
     count_rights();
   }
   void destroy(Cpu& cpu) override;
@@ -154,8 +153,8 @@ class Port final : public Observable, private Observer {
   IntrusiveList<Thread, &Thread::server_hook> servers_;
   u64 next_arrival_ = 0;
   Binding<Notification> bound_;
-  Queued* queue_;
-  u32 capacity_;
+  Queued* queue_ = nullptr;
+  u32 capacity_ = 0;
   u32 queued_ = 0;
   u8 order_[kMaxQueue] = {};  // places in queue_: those of messages, the next first, then the free ones
   bool signal_pending_ = false;
