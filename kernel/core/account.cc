@@ -105,11 +105,7 @@ void Account::park(Cpu& cpu, Thread& thread) {
 
 void Account::unpark(Cpu& cpu) {
   constexpr u32 kMost = 16;
-  for (u32 n = 0; n < kMost && parked_.first != nullptr; ++n) {
-    Thread& thread = *parked_.first;
-    cpu.scheduler.remove(thread);
-    thread.make_ready(cpu);
-  }
+  for (u32 n = 0; n < kMost && parked_.first != nullptr; ++n) parked_.first->requeue(cpu);
   leave_timers(cpu);
   if (parked_.first != nullptr) cpu.timers.add(cpu, *this, Deadline(cpu.now_ns()));
 }

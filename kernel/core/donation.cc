@@ -40,9 +40,8 @@ void refresh(Cpu& cpu, SchedulingContext& context, u32 hops, u32& left) {
   context.set_level(level);
   if (last == nullptr) return;
   if (last->status() == ThreadStatus::ready) {
-    cpu.scheduler.remove(*last);
-    last->make_ready(cpu);
-  } else if (cpu.current == last) {  // a visitor that makes its call here has the status, too
+    last->requeue(cpu);
+  } else if (cpu.context == &context) {
     cpu.timer_stale = true;
     if (cpu.scheduler.outranks(*cpu.context)) cpu.reschedule = true;
   } else if (last->caller_hook.linked()) {
@@ -68,8 +67,7 @@ void Port::refresh_servers(Cpu& cpu) {
     while (last->deputy() != nullptr && last->deputy()->is_here(cpu) && last->deputy()->context == server.context)
       last = last->deputy();
     if (last->status() != ThreadStatus::ready || !Scheduler::is_parked(*last)) return;
-    cpu.scheduler.remove(*last);
-    last->make_ready(cpu);  // it may borrow when it is picked
+    last->requeue(cpu);  // it may borrow when it is picked
   });
 }
 
@@ -118,7 +116,8 @@ void Thread::stop_lending(Cpu& cpu) {
   if (server == nullptr) return;
   borrower = nullptr;
   server->lender = nullptr;
-  SchedulingContext& back = server->caller != nullptr ? *server->caller->context : server->own_context;
+  const bool donated = server->caller != nullptr && server->caller->run_on == &cpu;
+  SchedulingContext& back = donated ? *server->caller->context : server->own_context;
   move_contexts(cpu, server, *context, back);
   refresh_level(cpu, *context);
   refresh_level(cpu, back);

@@ -78,7 +78,10 @@ Thread* pick(Cpu& cpu, u64 now) {
     Account& account = *t->context->account;
     if (!account.limited() || account.exhausted(cpu, now) == nullptr) return t;
     // If nobody lends, it may be back on a context that it had before.
-    if (!t->borrow_context(cpu, now)) t->context->account->exhausted(cpu, now)->park(cpu, *t);
+    if (t->borrow_context(cpu, now)) continue;
+    Account* const empty = t->context->account->exhausted(cpu, now);
+    if (empty == nullptr) return t;  // another CPU has set a budget anew
+    empty->park(cpu, *t);
   }
   arch::interrupt_self(cpu);  // it may have to wait for the others
   return nullptr;

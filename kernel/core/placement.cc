@@ -48,6 +48,7 @@ Result<void> set_affinity(Cpu& here, Thread& thread, u64 mask) {
 
 void obey_affinity(Cpu& here, Thread& thread) {
   if (thread.may_run_on(*thread.run_on) || thread.run_on != &here) return;
+  if (thread.has_flags(Thread::kMoving)) return;                                             // make_ready() sees to it
   if (thread.reservation) return;                                                            // it is one CPU's
   if (thread.caller != nullptr || thread.callee != nullptr || thread.borrower != nullptr) {  // their link is local
     thread.set_flags(Thread::kMustMove);
@@ -62,6 +63,7 @@ void obey_affinity(Cpu& here, Thread& thread) {
       break;
     case ThreadStatus::ready:
       here.scheduler.remove(thread);
+      thread.phase = {ThreadStatus::waiting, WaitKind::stopped};  // in no queue
       thread.leave_port();
       thread.run_at(here, to);
       thread.depart(here, to, Thread::Travel::ready);

@@ -48,8 +48,6 @@ Result<void> Reservation::configure(Cpu& cpu, u32 level, u64 budget_ns, u64 peri
 }
 
 Result<void> Reservation::bind(Cpu& cpu, Thread& thread) {
-  if (thread.status() == ThreadStatus::dead || thread.home() != &cpu_ || thread.run_on != &cpu_)
-    return Status::bad_state;
   if (thread.reservation.get() == this) return {};
   if (thread_count_ == kMaxThreads) return Status::busy;
   thread.set_reservation(cpu, this, level_);

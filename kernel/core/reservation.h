@@ -28,7 +28,7 @@ class Reservation final : public KObject {
   // period_ns 0: no limit. Errors: invalid_argument (a period out of range, a budget that is 0 or more than the
   // period), quota_exceeded (real time that the CPU does not have). Nothing has changed then.
   Result<void> configure(Cpu& cpu, u32 level, u64 budget_ns, u64 period_ns);
-  // Errors: busy (kMaxThreads are bound), bad_state (the thread is on another CPU, or dead).
+
   Result<void> bind(Cpu& cpu, Thread& thread);
   // For Thread::set_reservation: it was or will be bound.
   void join(Thread& thread);

@@ -54,6 +54,9 @@ Scheduler::Scheduler(Cpu& cpu) : cpu_(cpu) {
 
 inline ReadyList& Scheduler::link(Thread& thread) {
   ReadyList& list = *thread.context->list;
+#ifdef KEEL_LOCK_CHECKER
+  if (!owns(list)) __builtin_trap();
+#endif
   if (list.queue == nullptr) {
     ready_ |= list.bit;
     return list;
@@ -240,6 +243,13 @@ void Scheduler::settle(Account& account) {
     a->parent->used += used;
     if (a == &a->queue->account) advance(a->queue->self_, used);
   }
+}
+
+bool Scheduler::owns(const ReadyList& list) const {
+  if (list.queue == nullptr) return &list >= lists_ && &list < lists_ + kLevels;
+  const Share* share = &list.queue->own_;
+  while (share->among != &root && share->among->self_.among != nullptr) share = &share->among->self_;
+  return share->among == &root;
 }
 
 i64 Scheduler::check_list(const ReadyList& list, u64 bit) const {

@@ -231,6 +231,7 @@ class Scheduler {
     }
     return nullptr;
   }
+  bool owns(const ReadyList& list) const;
   i64 check_list(const ReadyList& list, u64 bit) const;
   i64 check_queue(const FairQueue& queue) const;
 

@@ -75,7 +75,10 @@ bool Thread::take_cancel() {
 }
 
 void Thread::make_ready(Cpu& on) {
-  if (!may_run_on(*run_on)) obey_affinity(on, *this);
+  if (!may_run_on(*run_on)) {
+    phase = {ThreadStatus::waiting};  // in no queue
+    obey_affinity(on, *this);
+  }
   if (run_on != &on) {
     depart(on, *run_on, Travel::ready);
     return;
@@ -85,10 +88,19 @@ void Thread::make_ready(Cpu& on) {
     return;
   }
   phase = {ThreadStatus::ready};
+  enqueue(on);
+}
+
+void Thread::enqueue(Cpu& on) {
   on.scheduler.enqueue_back(*this);
   if (on.current == nullptr || on.context == nullptr) return;
   if (on.scheduler.preempts(*context, *on.context)) on.reschedule = true;
   on.timer_stale = true;  // the quantum counts now
+}
+
+void Thread::requeue(Cpu& on) {
+  on.scheduler.remove(*this);
+  enqueue(on);
 }
 
 bool Thread::may_run_on(const Cpu& cpu) const { return (affinity >> cpu.index % 64 & 1) != 0; }
@@ -105,6 +117,7 @@ void Thread::leave_port() {
 }
 
 void Thread::run_at(Cpu& from, Cpu& to) {
+  if (lender != nullptr && &from != &to) lender->stop_lending(from);
   if (from.context == &own_context && &from != &to) from.change_context(nullptr);  // charged while it is still ours
   run_on = &to;
   own_context.set_account(reservation ? reservation->account() : process->group().queue(to).account);
@@ -123,18 +136,18 @@ void Thread::change_home(Cpu& from, Cpu& to) {
 void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   const bool leaves_home = run_on == &from && &to != &from;
   set_flags(kMoving);
-  phase = {ThreadStatus::waiting, WaitKind::travel, phase.fault};
+  phase = {ThreadStatus::waiting, WaitKind::travel, phase.fault, phase.forwarded};
   travel_ = what;
   // A port keeps no server that is about to receive elsewhere.
   if (leaves_home && serves != nullptr && what == Travel::call && caller == nullptr) serves->dismiss(*this);
   if (caller != nullptr) own_context.causality = context->causality;
-  if (caller != nullptr && leaves_home && !away_) {
-    away_ = true;  // I6
-    caller->add_ref();
-    context = &own_context;  // a context does not cross CPUs
+  if (leaves_home) {
+    if (lender != nullptr) lender->stop_lending(from);  // contexts do not cross CPUs
+    leave_caller();
   } else if (caller != nullptr && !away_ && &to != &from) {
     // It got the call here and runs there: whoever waits for its reply goes along, and so does the deadline.
     caller->set_flags(kMoving);
+    if (caller->run_on == &from) caller->leave_caller();
     if (caller->has_flags(kTimed)) TimerQueue::remove(from, *caller);
     caller->change_home(from, to);
     context = &own_context;
@@ -143,6 +156,14 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   if (has_flags(kTimed)) TimerQueue::remove(from, *this);  // its call, which is forwarded, has a deadline
   if (&to == &from) arch::relax();                         // it waits for another CPU's mail
   from.send(to, traveller_);                               // from here on it may be running elsewhere
+}
+
+// It leaves its home: who waits for its reply stays (I6).
+void Thread::leave_caller() {
+  if (caller == nullptr || away_) return;
+  away_ = true;
+  caller->add_ref();
+  context = &own_context;
 }
 
 // It has arrived where it runs: what became of the call that it serves?
@@ -259,7 +280,7 @@ void Thread::leave_callee(Cpu& on) {
   Thread* server = callee;
   if (server == nullptr) return;
   callee = nullptr;
-  if (!server->is_here(on)) return;  // it will look when it is back: I6
+  if (server->away_) return;  // it will look when it is back: I6
   server->caller = nullptr;
   if (server->lender != nullptr) server->lender->borrower = nullptr;
   server->lender = nullptr;
@@ -293,6 +314,20 @@ void Thread::abort_wait(Cpu& on, Status result) {
   end_wait(on, result);
 }
 
+bool Thread::call_home(Cpu& on) {
+  if (phase.wait == WaitKind::reply || phase.forwarded) return false;
+  if (phase.wait == WaitKind::grace) return true;  // soon over
+  if (phase.wait == WaitKind::travel) {
+    if (travel_ == Travel::call) state.restart_call();
+    travel_ = Travel::ready;
+    return true;
+  }
+  if (wait.shared != nullptr && !SharedQueue::leave(on, *this)) return true;
+  if (phase.wait != WaitKind::stopped && !phase.fault) state.restart_call();
+  end_wait_with_message(on);
+  return true;
+}
+
 void Thread::expired(Cpu& on) {
   if (waits()) abort_wait(on, Status::timed_out);
 }
@@ -322,7 +357,8 @@ void Thread::resume(Cpu& on) {
 }
 
 void Thread::cancel(Cpu& on) {
-  if (waits() && phase.wait != WaitKind::stopped && phase.wait != WaitKind::grace && !phase.fault) {
+  const bool can_end = phase.wait != WaitKind::stopped && phase.wait != WaitKind::grace && !has_flags(kMoving);
+  if (waits() && can_end && !phase.fault) {
     abort_wait(on, Status::cancelled);
   } else if (phase.status != ThreadStatus::dead) {
     set_flags(kCancel);

@@ -13,7 +13,8 @@
 //              I4 context is &own_context or the context of a thread that waits, through calls or as a port's best
 //                 waiter that lends it (I8), for this one.
 //              I5 it is ready or running only on run_on, and then home() == run_on. While it waits in a homed object,
-//                 home() is that object's: its custodian. While kMoving is set it is in a mailbox, and nobody's.
+//                 home() is that object's: its custodian. While kMoving is set it is in a mailbox: it can be looked
+//                 at, but not moved.
 //              I6 b.caller == a and b is at home  =>  a.home() == b.home(). While b is away (`away_`) the link is
 //                 frozen, with a reference: when b is back it looks whether a.callee is still b.
 //              I7 serves == p  <=>  it is in p's list of servers: it received there last, and runs on p's home.
@@ -55,7 +56,7 @@ enum class WaitKind : u8 {
   log,           // in the log's queue
   set,           // in a wait set's queue
   stopped,       // suspended or in a process that is going: not ready although nothing is awaited
-  travel,        // on its way to another CPU (kMoving is set)
+  travel,        // in a mailbox (kMoving is set)
   grace,         // until nobody reads any more what it has revoked
 };
 
@@ -72,8 +73,8 @@ struct WaitRecord {
 struct Phase {
   ThreadStatus status = ThreadStatus::fresh;
   WaitKind wait = WaitKind::none;
-  bool fault = false;  // send, reply: the message is the thread's fault record
-  u8 reserved = 0;
+  bool fault = false;      // send, reply: the message is the thread's fault record
+  bool forwarded = false;  // send, reply: a server handed the call on; it cannot begin anew
 };
 static_assert(sizeof(Phase) == 4);
 
@@ -171,6 +172,8 @@ class Thread final : public KObject, public TimerEntry {
   void abort_wait(Cpu& cpu, Status status);
   // Makes it ready, on the CPU that it runs on.
   void make_ready(Cpu& cpu);
+  // Ready already: at the place that its level and its account have now.
+  void requeue(Cpu& cpu);
 
   // The current thread's call ends with Ok when a grace period is over; nothing shortens that. At once when no other
   // CPU is busy.
@@ -188,7 +191,12 @@ class Thread final : public KObject, public TimerEntry {
   void depart(Cpu& from, Cpu& to, Travel what);
   // A queue gives it to the caller to wake: see SharedQueue.
   void wake_claimed(Cpu& cpu, Status status, u64 word0);
-  bool is_here(const Cpu& cpu) const { return home() == &cpu && !has_flags(kMoving); }
+  // It waits here and runs elsewhere: its wait is cut short, its call begins anew there. False: it waits for a reply,
+  // or is to get one from whom its call was forwarded to.
+  bool call_home(Cpu& cpu);
+  bool is_here(const Cpu& cpu) const { return home() == &cpu; }
+  // It waits for the reply of a server that is on its way here, with which it came.
+  bool is_carried() const { return has_flags(kMoving) && phase.wait != WaitKind::travel; }
   // Its registers, and its caller if it has one, become another CPU's. Waiting or not; in no queue of this CPU's but a
   // port's.
   void change_home(Cpu& from, Cpu& to);
@@ -241,8 +249,10 @@ class Thread final : public KObject, public TimerEntry {
   void expired(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
   void leave_wait(Cpu& cpu);
+  void enqueue(Cpu& cpu);
   void arrived(Cpu& cpu);
   void settle(Cpu& cpu);
+  void leave_caller();
 
   class Traveller final : public Work {
    public:

@@ -6,15 +6,21 @@ namespace keel {
 
 void TimerQueue::add(Cpu& cpu, TimerEntry& entry, Deadline deadline) {
   entry.deadline_ns_ = deadline.value;
-  entry.queued_ = true;
+#ifdef KEEL_LOCK_CHECKER
+  if (entry.queue_ != nullptr) __builtin_trap();
+#endif
+  entry.queue_ = this;
   entries_.insert(entry);
   if (entries_.first() == &entry) cpu.timer_stale = true;
 }
 
 void TimerQueue::remove(Cpu& cpu, TimerEntry& entry) {
-  if (!entry.queued_) return;
+  if (entry.queue_ == nullptr) return;
+#ifdef KEEL_LOCK_CHECKER
+  if (entry.queue_ != &cpu.timers) __builtin_trap();
+#endif
   cpu.timers.entries_.erase(entry);
-  entry.queued_ = false;
+  entry.queue_ = nullptr;
 }
 
 bool TimerQueue::run(Cpu& cpu, u64 now_ns, u32 most) {
@@ -22,7 +28,7 @@ bool TimerQueue::run(Cpu& cpu, u64 now_ns, u32 most) {
     TimerEntry* entry = entries_.first();
     if (entry == nullptr || entry->deadline_ns_ > now_ns) return true;
     entries_.erase(*entry);
-    entry->queued_ = false;
+    entry->queue_ = nullptr;
     entry->expired(cpu);
   }
   return earliest().value > now_ns;

@@ -10,6 +10,7 @@
 namespace keel {
 
 class Cpu;
+class TimerQueue;
 
 // Base of what can wait for a time: a thread's wait, a Timer object.
 class TimerEntry {
@@ -18,7 +19,7 @@ class TimerEntry {
   TimerEntry(const TimerEntry&) = delete;
   TimerEntry& operator=(const TimerEntry&) = delete;
   virtual ~TimerEntry() = default;
-  bool is_queued() const { return queued_; }
+  bool is_queued() const { return queue_ != nullptr; }
   // What it was last queued for.
   Deadline deadline() const { return Deadline(deadline_ns_); }
 
@@ -32,14 +33,14 @@ class TimerEntry {
   };
   TreeHook hook_;
   u64 deadline_ns_ = 0;
-  bool queued_ = false;
+  TimerQueue* queue_ = nullptr;
 };
 
 class TimerQueue {
  public:
   // `deadline` is finite. The entry is in no queue.
   void add(Cpu& cpu, TimerEntry& entry, Deadline deadline);
-  // Takes the entry out of this CPU's queue, if it is in it; it is in no other.
+  // Takes the entry out of this CPU's queue, if it is in it; it is in no other, which the lock checker checks, too.
   static void remove(Cpu& cpu, TimerEntry& entry);
   // Calls expired() on entries whose time has come, `most` at the most; true when none is left.
   bool run(Cpu& cpu, u64 now_ns, u32 most);

@@ -111,7 +111,7 @@ Result<void> Port::forward(Cpu& cpu, Thread& sender, u64 badge) {
     for (u32 i = 0; i < kRegisterWords; ++i) client->state.word[i] = sender.word(i);
   }
   client->leave_callee(cpu);
-  client->phase.wait = WaitKind::send;
+  client->phase = {ThreadStatus::waiting, WaitKind::send, false, true};
   client->wait.object = this;
   client->wait.capability = kNoCapability;  // it has none for this port
   client->wait.key = badge;
@@ -130,8 +130,11 @@ Result<void> Port::forward(Cpu& cpu, Thread& sender, u64 badge) {
 void Port::take_forwarded(Cpu& cpu, Thread& client) {
   if (!is_local(cpu)) return client.depart(cpu, *home(), Thread::Travel::forward);  // it has moved on
   client.phase.wait = WaitKind::send;
-  submit(cpu, client, client.wait.key);
-  if (!has_receiver_right() && client.waits_for(WaitKind::send)) client.abort_wait(cpu, Status::peer_died);
+  if (!has_receiver_right() || client.take_cancel()) {
+    client.end_wait(cpu, has_receiver_right() ? Status::cancelled : Status::peer_died);
+  } else {
+    submit(cpu, client, client.wait.key);
+  }
   drop_ref();
 }
 

@@ -47,8 +47,8 @@ Cpu* CallContext::destination() {
   if (!is_homed(object.kind())) return nullptr;
   Cpu* home = object.home();
   if (home != &cpu) return home;
-  // A thread that is still in this CPU's mailbox: behind it.
-  if (object.kind() == ObjectKind::thread && static_cast<Thread&>(object).has_flags(Thread::kMoving)) return home;
+  // A caller that its server carries along, and is still in this CPU's mailbox: behind it.
+  if (object.kind() == ObjectKind::thread && static_cast<Thread&>(object).is_carried()) return home;
   return nullptr;
 }
 

@@ -227,18 +227,20 @@ Result<void> thread_set_level(CallContext& c, Thread& thread, u64 level) {
 Result<void> thread_set_affinity(CallContext& c, Thread& thread, u64 cpus) { return set_affinity(c.cpu, thread, cpus); }
 
 Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* context) {
-  if (context != nullptr) {
-    if (context->level() > thread.process->top_level) return Status::invalid_argument;
-    if (thread.run_on != context->home()) {  // its CPU becomes the thread's
-      if (thread.caller != nullptr || thread.callee != nullptr) return Status::bad_state;
-      TRY(set_affinity(c.cpu, thread, u64{1} << context->home()->index % 64));
-      return Status::restart;
-    }
-    return context->bind(c.cpu, thread);
-  }
   if (thread.phase.status == ThreadStatus::dead) return Status::bad_state;
-  if (thread.reservation) thread.set_reservation(c.cpu, nullptr, thread.own_context.base_level);
-  return {};
+  if (context != nullptr && context->level() > thread.process->top_level) return Status::invalid_argument;
+  if (thread.run_on != &c.cpu) return thread.call_home(c.cpu) ? Status::restart : Status::bad_state;
+  if (context == nullptr) {
+    if (thread.reservation) thread.set_reservation(c.cpu, nullptr, thread.own_context.base_level);
+    return {};
+  }
+  if (context->home() == &c.cpu) return context->bind(c.cpu, thread);
+  // Its CPU becomes the thread's.
+  if (thread.caller != nullptr || thread.callee != nullptr || thread.borrower != nullptr || thread.reservation) {
+    return Status::bad_state;
+  }
+  TRY(set_affinity(c.cpu, thread, u64{1} << context->home()->index % 64));
+  return Status::restart;
 }
 
 Result<ThreadInfoResult> thread_info(CallContext& c, Thread& t) {

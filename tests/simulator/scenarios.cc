@@ -1,6 +1,6 @@
 // What the simulated machines do. Each scenario keeps an account of what user mode can see, and says at the end what
 // must be so.
-#include "tests/simulator/world.h"
+#include "tests/simulator/scenarios.h"
 
 namespace keel::simulator {
 namespace {
@@ -564,8 +564,9 @@ std::function<void()> churn(World& w) {
 
 }  // namespace
 
-const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths}, {"forwards", &forwards}, {"signals", &signals},
-                               {"sets", &sets},   {"words", &words},   {"revokes", &revokes},   {"churn", &churn}};
+const Scenario kScenarios[] = {{"calls", &calls},     {"deaths", &deaths}, {"forwards", &forwards},
+                               {"signals", &signals}, {"sets", &sets},     {"words", &words},
+                               {"revokes", &revokes}, {"churn", &churn},   {"mix", &mix}};
 const u32 kScenarioCount = sizeof(kScenarios) / sizeof(kScenarios[0]);
 
 }  // namespace keel::simulator

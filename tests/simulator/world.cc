@@ -13,6 +13,11 @@ namespace keel::simulator {
 const char* World::banner = "";
 bool World::trace = false;
 
+static const char* thread_state_name(ThreadStatus status) {
+  constexpr const char* kNames[] = {"fresh", "ready", "running", "waiting", "dead"};
+  return kNames[u32(status)];
+}
+
 World::World(u32 cpus, u64 seed)
     : memory_(static_cast<char*>(
           mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))),
@@ -40,13 +45,22 @@ World::~World() {
 
 void World::fail(const char* what) {
   std::fprintf(stderr, "%s: %s\n", banner, what);
+  for (const RefPtr<Thread>& t : threads_) {
+    std::fprintf(
+        stderr,
+        "thread %llu: %s, wait %u, flags %#x, at cpu %u, of cpu %u, call %llu of %llx, caller %llu, callee %llu\n",
+        (unsigned long long)t->id(), thread_state_name(t->status()), u32(t->phase.wait), t->flags.load(kRelaxed),
+        t->home()->index, t->run_on->index, (unsigned long long)(t->state.rax & 0xff), (unsigned long long)t->state.rdi,
+        (unsigned long long)(t->caller != nullptr ? t->caller->id() : 0),
+        (unsigned long long)(t->callee != nullptr ? t->callee->id() : 0));
+  }
   std::abort();
 }
 
 Cpu& World::now_on() { return *cpus_[simulation_.in_fiber() ? simulation_.current() : 0]; }
 
-Process& World::process() {
-  processes_.push_back(MUST(Process::create(now_on(), machine_->root_group(), ProcessName{"sim"})));
+Process& World::process(ResourceGroup& group) {
+  processes_.push_back(MUST(Process::create(now_on(), group, ProcessName{"sim"})));
   return *processes_.back();
 }
 
@@ -132,6 +146,11 @@ void World::user(Cpu& cpu, Thread& t) {
   auto program = programs_.find(t.id());
   const Act act = program == programs_.end() ? leave() : program->second(t, last);
   if (act.compute) return;
+  if (act.fault) {
+    s.resume = arch::ResumeKind::interrupted;
+    (void)enter_page_fault(cpu, kNowhere, 0);
+    return;
+  }
   s.rax = u64(act.call) | act.descriptor;
   s.rdi = act.capability.value;
   for (u32 i = 0; i < kRegisterWords; ++i) s.word[i] = i < act.words.size() ? act.words[i] : 0;

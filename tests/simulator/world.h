@@ -35,6 +35,7 @@ struct Act {
   std::vector<u64> words;
   u64 descriptor = 0;
   bool compute = false;  // only passes time
+  bool fault = false;    // touches what is not there
 };
 
 inline Act compute() {
@@ -44,6 +45,11 @@ inline Act compute() {
 }
 inline Act ask(Call call, CapIndex capability = kNoCapability, std::vector<u64> words = {}, u64 descriptor = 0) {
   return {call, capability, std::move(words), descriptor};
+}
+inline Act fault() {
+  Act act;
+  act.fault = true;
+  return act;
 }
 inline Act leave() { return ask(Call::thread_exit); }
 
@@ -55,7 +61,8 @@ class World final : public arch::Simulation::Body {
   ~World() override;
 
   // --- Making things, before run() or from programs
-  Process& process();
+  Process& process() { return process(machine_->root_group()); }
+  Process& process(ResourceGroup& group);
   Thread& thread(Process& process, u32 level, Program program);
   // The program of a thread that somebody made by a call.
   void give_program(Thread& thread, Program program) { programs_[thread.id()] = std::move(program); }
@@ -111,6 +118,7 @@ class World final : public arch::Simulation::Body {
 
   static constexpr u64 kCallSite = 0x40'0000;
   static constexpr u64 kStart = 0x50'0000;
+  static constexpr u64 kNowhere = 0x1000;
   static constexpr u64 kBytes = 24 << 20;
   static constexpr u64 kMostEntries = 200'000;
 

@@ -1,0 +1,10 @@
+// The scenarios that stand in files of their own.
+#pragma once
+
+#include "tests/simulator/world.h"
+
+namespace keel::simulator {
+
+std::function<void()> mix(World& world);  // mix.cc
+
+}  // namespace keel::simulator
