@@ -181,6 +181,7 @@ void Port::enlist(Thread& server, CapIndex through) {
 }
 
 void Port::dismiss(Thread& server) {
+  if (server.lender != nullptr) server.lender->stop_lending(*home());  // who waits here: Thread I8
   servers_.remove(server);
   server.serves = nullptr;
   if (server.waits_for(WaitKind::receive)) {  // it goes on waiting here
