@@ -381,6 +381,22 @@ TEST_F(LendingTest, WhenTheCallerDiesTheServerIsOnItsOwnAndHurries) {
   EXPECT_EQ(runs(), &server);
 }
 
+TEST_F(LendingTest, WhenTheServerTurnsToAnotherPort) {
+  MUST(reservation->bind(k.cpu(), server));
+  const CapIndex second = k.give(server, *MUST(Port::create(k.cpu(), k.root(), 0)));
+  EXPECT_TRUE(k.call(client, Call::send, k.copy(server, receive, client, rights::port::send)).ok());
+  EXPECT_TRUE(k.result(server).ok());  // nobody waits for its answer
+  runs();
+  k.advance(101 * kUs);
+  call(waiter);
+  EXPECT_EQ(runs(), &server);
+  EXPECT_EQ(server.context, &waiter.own_context);
+  EXPECT_TRUE(k.call(server, Call::receive, second).waits);
+  EXPECT_EQ(server.context, &server.own_context);
+  EXPECT_EQ(waiter.borrower, nullptr);
+  k.check();
+}
+
 TEST_F(LendingTest, WhenTheServerDies) {
   exhaust();
   call(waiter);
