@@ -62,11 +62,8 @@ void Port::refresh_servers(Cpu& cpu) {
   u32 left = kMaxRefreshed;
   for_some_servers([&](Thread& server) {
     refresh(cpu, *server.context, kMaxInheritance, left);
-    Thread* last = &server;
-    if (!last->is_here(cpu)) return;
-    while (last->deputy() != nullptr && last->deputy()->is_here(cpu) && last->deputy()->context == server.context)
-      last = last->deputy();
-    if (last->status() != ThreadStatus::ready || !Scheduler::is_parked(*last)) return;
+    Thread* last = runner_of(cpu, *server.context);
+    if (last == nullptr || last->status() != ThreadStatus::ready || !Scheduler::is_parked(*last)) return;
     last->requeue(cpu);  // it may borrow when it is picked
   });
 }
@@ -84,6 +81,12 @@ void move_contexts(Cpu& cpu, Thread* first, SchedulingContext& from, SchedulingC
       port.refresh_servers(cpu);
     }
   }
+}
+
+Thread* runner_of(Cpu& cpu, SchedulingContext& context) {
+  Thread* last = nullptr;
+  for (Thread* t = context.owner; t != nullptr && t->is_here(cpu) && t->context == &context; t = t->deputy()) last = t;
+  return last;
 }
 
 bool Thread::borrow_context(Cpu& on, u64 now) {

@@ -142,12 +142,11 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   if (leaves_home && serves != nullptr && what == Travel::call && caller == nullptr) serves->dismiss(*this);
   if (caller != nullptr) own_context.causality = context->causality;
   if (leaves_home) {
-    if (lender != nullptr) lender->stop_lending(from);  // contexts do not cross CPUs
-    leave_caller();
+    part(from);
   } else if (caller != nullptr && !away_ && &to != &from) {
     // It got the call here and runs there: whoever waits for its reply goes along, and so does the deadline.
     caller->set_flags(kMoving);
-    if (caller->run_on == &from) caller->leave_caller();
+    if (caller->run_on == &from) caller->part(from);
     if (caller->has_flags(kTimed)) TimerQueue::remove(from, *caller);
     caller->change_home(from, to);
     context = &own_context;
@@ -158,8 +157,9 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   from.send(to, traveller_);                               // from here on it may be running elsewhere
 }
 
-// It leaves its home: who waits for its reply stays (I6).
-void Thread::leave_caller() {
+// It leaves the CPU that it runs on. Contexts do not cross CPUs; who waits for its reply stays (I6).
+void Thread::part(Cpu& from) {
+  if (lender != nullptr) lender->stop_lending(from);
   if (caller == nullptr || away_) return;
   away_ = true;
   caller->add_ref();
@@ -408,14 +408,15 @@ void Thread::set_level(Cpu& on, u32 level) {
 }
 
 void Thread::set_reservation(Cpu& on, Reservation* to, u32 level) {
-  const bool queued = phase.status == ThreadStatus::ready && context == &own_context;
-  if (queued) on.scheduler.remove(*this);
+  Thread* const runner = runner_of(on, own_context);
+  const bool queued = runner != nullptr && runner->phase.status == ThreadStatus::ready;
+  if (queued) on.scheduler.remove(*runner);  // it may be parked at the account that goes
   if (reservation) reservation->leave(*this);
   if (to != nullptr) to->join(*this);
   // Others may run on it: whoever pays from now on is another.
   if (on.context == &own_context) on.bring_accounts_up_to_date();
   own_context.set_account(to != nullptr ? to->account() : process->group().queue(*run_on).account);
-  if (queued) on.scheduler.enqueue_back(*this);
+  if (queued) on.scheduler.enqueue_back(*runner);
   if (on.context == &own_context) on.change_context(&own_context);
   if (phase.status != ThreadStatus::dead) set_level(on, level);
 }

@@ -252,7 +252,7 @@ class Thread final : public KObject, public TimerEntry {
   void enqueue(Cpu& cpu);
   void arrived(Cpu& cpu);
   void settle(Cpu& cpu);
-  void leave_caller();
+  void part(Cpu& from);
 
   class Traveller final : public Work {
    public:
@@ -292,6 +292,8 @@ using WaitQueue = IntrusiveList<Thread, &Thread::wait_queue>;
 // far.
 inline constexpr u32 kMaxInheritance = 8;
 void refresh_level(Cpu& cpu, SchedulingContext& context);
+// Of those here that the context was passed on to: the last, who is not waiting for another. Null: nobody has it here.
+Thread* runner_of(Cpu& cpu, SchedulingContext& context);
 // Everyone who runs on `from`, from `first` on, goes on with `to`.
 void move_contexts(Cpu& cpu, Thread* first, SchedulingContext& from, SchedulingContext& to);
 }  // namespace keel

@@ -181,7 +181,6 @@ void Port::enlist(Thread& server, CapIndex through) {
 }
 
 void Port::dismiss(Thread& server) {
-  if (server.lender != nullptr) server.lender->stop_lending(*home());  // who waits here: Thread I8
   servers_.remove(server);
   server.serves = nullptr;
   if (server.waits_for(WaitKind::receive)) {  // it goes on waiting here
@@ -228,6 +227,7 @@ u32 Port::receive_batch(Cpu& cpu, MessagePage& page) {
 }
 
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
+  if (server.lender != nullptr) server.lender->stop_lending(cpu);  // it is done with what it borrowed for
   enlist(server, through);
   server.own_context.causality = {};  // what it did is over
   Result<void> received = take(cpu, server, through, deadline);

@@ -19,7 +19,8 @@ struct Hands {
 
 // Something derived that is to be given up again.
 struct Own {
-  CapIndex derived;
+  CapIndex derived, context;
+  CapIndex* asked = nullptr;  // where the capability goes that was asked for
   u32 left = kActs;
 };
 
@@ -33,7 +34,7 @@ Act with_deadline(World& w, Thread& self, Call call, CapIndex capability, u64 de
 
 Act something(World& w, Thread& self, const Hands& h, Own& own) {
   const u64 one_word = Descriptor::make(1);
-  switch (w.random(32)) {
+  switch (w.random(34)) {
     case 0:
     case 1:
     case 2:
@@ -83,22 +84,32 @@ Act something(World& w, Thread& self, const Hands& h, Own& own) {
       return ask(Call::group_set_cpu, h.group,
                  {w.chance(3) ? u64{0} : 50'000, w.chance(3) ? u64{0} : 200'000, 1 + w.random(500)});
     case 25:
+      if (own.context == kNoCapability) {
+        own.asked = &own.context;
+        return ask(Call::context_create, h.group);
+      }
+      return ask(Call::thread_set_context, any(w, h.threads), {own.context.value});
+    case 26:
+      if (own.context == kNoCapability) return compute();
+      return w.chance(2) ? ask(Call::context_configure, own.context, {kNormalLevel + w.random(4), 50'000, 200'000})
+                         : ask(Call::cap_delete, std::exchange(own.context, kNoCapability));
+    case 27:
       if (own.derived != kNoCapability) return ask(Call::cap_delete, std::exchange(own.derived, kNoCapability));
       return ask(Call::cap_revoke, any(w, w.chance(2) ? h.ports : h.notifications));
-    case 26:
-    case 27:
-      return ask(Call::forward, any(w, h.ports), {1}, one_word);
     case 28:
+    case 29:
+      return ask(Call::forward, any(w, h.ports), {1}, one_word);
+    case 30:
       return ask(Call::wait_set_add, any(w, h.sets),
                  {any(w, w.chance(3)   ? h.replies
                          : w.chance(2) ? h.ports
                                        : h.notifications)
                       .value,
                   w.random(4)});
-    case 29:
+    case 31:
       return w.chance(2) ? ask(Call::wait_set_remove, any(w, h.sets), {w.random(4)})
                          : ask(Call::wait_set_wait, any(w, h.sets), {soon(w)});
-    case 30:
+    case 32:
       return w.chance(2) ? ask(Call::send_batch, any(w, h.ports), {2, 8}) : ask(Call::receive_batch, any(w, h.ports));
     default:
       return w.chance(3) ? fault()
@@ -145,15 +156,18 @@ std::function<void()> mix(World& w) {
   std::vector<CapIndex> resume;
   std::vector<std::shared_ptr<Hands>> known = {std::make_shared<Hands>(), std::make_shared<Hands>()};
   for (u32 i = 0; i < kThreads; ++i) {
-    Thread& t = w.thread(*processes[i % 2], kNormalLevel + u32(w.random(3)),
-                         [&w, h = known[i % 2], own = Own()](Thread& self, const Answer& last) mutable -> Act {
-                           (void)last;
-                           if (own.left-- == 0) return leave();
-                           if (own.derived == kNoCapability && w.chance(8)) {
-                             return ask(Call::cap_derive, any(w, h->ports), {0xff, 0});
-                           }
-                           return something(w, self, *h, own);
-                         });
+    Thread& t =
+        w.thread(*processes[i % 2], kNormalLevel + u32(w.random(3)),
+                 [&w, h = known[i % 2], own = std::make_shared<Own>()](Thread& self, const Answer& last) -> Act {
+                   if (own->asked != nullptr && last.status == Status::ok) *own->asked = CapIndex(last.word[0]);
+                   own->asked = nullptr;
+                   if (own->left-- == 0) return leave();
+                   if (own->derived == kNoCapability && w.chance(8)) {
+                     own->asked = &own->derived;
+                     return ask(Call::cap_derive, any(w, h->ports), {0xff, 0});
+                   }
+                   return something(w, self, *h, *own);
+                 });
     threads.emplace_back(t);
     resume.push_back(w.give(keeper, t));
     share(t, &Hands::threads);

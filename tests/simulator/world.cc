@@ -89,6 +89,7 @@ void World::run_cpu(u32 index) {
     now_ += random(300);
     cpu.arch.clock = now_;
     if (++entries_ > kMostEntries) fail("it does not come to an end");
+    if (cpu.scheduler.check() < 0) fail("scheduler queues");
     if (cpu.arch.ipi.exchange(false, kAcqRel)) {
       (void)enter_ipi(cpu);
     } else if (cpu.arch.self_interrupt) {
