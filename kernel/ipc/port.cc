@@ -310,7 +310,7 @@ void Port::change_home(Cpu& to) {
 bool Port::follow_receiver(Cpu& to) {
   const Notification* notification = bound(*home());
   if (!is_quiet() || receiver_ != nullptr || !servers_.empty() ||
-      (notification != nullptr && !notification->is_quiet()))
+      (notification != nullptr && notification->has_waiters()))
     return false;
   change_home(to);
   return true;
@@ -371,7 +371,6 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
 
 Result<void> Port::bind(Cpu& cpu, const BindRequest<Notification>& target) {
   Notification& notification = target.target;
-  if (notification.home() != home()) return follow_receiver(*notification.home()) ? Status::restart : Status::busy;
   Observer* other = notification.observer();  // which is here, too, if it is a port
   if (other != nullptr && other != this && other->observes(cpu)) return Status::busy;
   RefPtr<Notification> old;

@@ -60,8 +60,8 @@ class Port final : public Observable, private Observer {
   bool follow_caller(Cpu& cpu, Thread& client);
   bool follow_receiver(Cpu& to);
 
-  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere, or the port is in use
-  // and lives on another CPU than the notification).
+  // Lets receivers here also take the bits of the notification, which is at home here. Errors: busy (it is bound to
+  // another port or in a wait set).
   Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
   void unbind(Cpu& cpu);
 

@@ -34,9 +34,9 @@ Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
     port.unbind(c.cpu);
     return {};
   }
-  Result<void> bound = port.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), 0));
-  if (bound.status() == Status::restart) return c.go_to(*port.home());  // the port has gone there
-  if (bound.status() != Status::busy || notification->home() == &c.cpu) return bound;
+  Cpu& at = *notification->home();  // read once: it may be on its way
+  if (&at == &c.cpu) return port.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), 0));
+  if (port.follow_receiver(at)) return c.go_to(at);
   // The port is in use: the notification has to come. Either may move on meanwhile. Word 1: how often it has been
   // asked.
   constexpr u64 kMostInvitations = 64;

@@ -63,8 +63,12 @@ u64 settled_kernel_bytes() {
   }
   return bytes;
 }
-// Free objects that each CPU keeps at hand hold a slab of each of 13 sizes.
-u64 cache_slack() { return 8 + 13 * (sys::system_info(find_capability("control"))->cpus - 1); }
+// The objects that a CPU keeps at hand hold slabs open: up to one each, where CPUs free what others made
+// (kernel/mm/magazines.h: 16 of each of 14 sizes).
+u64 cache_slack() {
+  const u64 cpus = sys::system_info(find_capability("control"))->cpus;
+  return cpus == 1 ? 8 : cpus * 14 * 16;
+}
 // Waits until the kernel's objects are gone: it frees in steps, on whichever CPU.
 void expect_kernel_bytes(Check& check, u64 before) {
   const CapIndex group = self().group;
