@@ -14,6 +14,7 @@ namespace keel {
 namespace {
 
 constexpr u32 kThreadsPerStep = 2;  // law 3 and docs/invariants.md, "bounded work"
+constexpr u32 kThreadsPassed = 256;
 
 }  // namespace
 
@@ -47,6 +48,7 @@ void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
   bool last = false;
   {
     LockGuard guard(cpu, lock_);
+    if (listed_ == &thread) listed_ = nullptr;
     threads_.remove(thread);
     add_consumed(thread.own_context.consumed);
     last = thread_count_.fetch_sub(1, kRelaxed) == 1;
@@ -58,6 +60,18 @@ void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
 Thread* Process::first_thread(Cpu& cpu) {
   LockGuard guard(cpu, lock_);
   return threads_.front();
+}
+
+Result<Thread*> Process::next_thread(Cpu& cpu, u64 after) {
+  LockGuard guard(cpu, lock_);
+  // Threads are listed in the order in which they were made, so that of their numbers.
+  Thread* t = listed_ != nullptr && listed_->id() <= after ? listed_ : threads_.front();
+  for (u32 n = 0; t != nullptr && t->id() <= after; ++n) {
+    listed_ = t;
+    if (n == kThreadsPassed) return Status::restart;
+    t = threads_.next(*t);
+  }
+  return t;
 }
 
 void Process::kill(Cpu& cpu, u64 status) {
@@ -127,16 +141,14 @@ void Process::finish_exit(Cpu& cpu) {
     handler.swap(handler_);
     watcher.swap(watcher_);
   }
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::ok, exit_status_);
+  on_event(cpu);
   watcher.signal(cpu);
   watcher.release(cpu);
   handler.release(cpu);
 }
+
+// It is dead: those that wait for that hear of it.
+void Process::on_event(Cpu& cpu) { waiters_.wake_some(cpu, *this, kOwnEvent, is_anyone, Status::ok, exit_status_); }
 
 void Process::unpublish(Cpu& cpu) { cpu.machine.remove_process(cpu, *this); }
 
@@ -175,21 +187,11 @@ Result<void> Process::watch(Cpu& cpu, const BindRequest<Notification>& target) {
 
 // Nobody can see the process any more; it runs on while it has threads.
 void Process::on_zero_handles(Cpu& cpu) {
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
+  waiters_.wake_some(cpu, *this, kZeroHandles, is_anyone, Status::revoked);
 }
 
 void Process::wake_revoked(Cpu& cpu) {
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, is_revoked, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
+  waiters_.wake_some(cpu, *this, kRevoked, is_revoked, Status::revoked);
 }
 
 Process::Handler Process::handler(Cpu& cpu) {

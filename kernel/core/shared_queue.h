@@ -8,7 +8,8 @@
 // Lifetime     outlives its waiters: they are claimed before its owner goes, and a custodian that looks at a thread
 // that is
 //              not claimed yet borrows the queue until it leaves the kernel.
-// Costs        O(1) a thread; claim looks at every waiter until it has enough.
+// Costs        O(1) a thread; claim looks at every waiter until it has enough. wake_some() ends kWakesPerStep waits; for the
+//              rest its owner hears of it again, by mail to itself.
 #pragma once
 
 #include "kernel/core/thread.h"
@@ -18,6 +19,8 @@ namespace keel {
 class SharedQueue {
  public:
   explicit SharedQueue(const char* name) : lock_(LockRank::waitable, name) {}
+
+  static constexpr u64 kWakesPerStep = 4;  // law 3 and docs/invariants.md, "bounded work"
 
   SpinLock& lock() RETURNS_LOCK(lock_) { return lock_; }
   // A thread that has just begun to wait, on its own CPU.
@@ -42,6 +45,18 @@ class SharedQueue {
     }
     return count;
   }
+  // Ends the waits of some threads for which wanted(thread) holds. When there may be more, `owner` hears `event` again.
+  template <class Wanted>
+  void wake_some(Cpu& cpu, KObject& owner, u32 event, Wanted wanted, Status status, u64 word0 = 0) {
+    WaitQueue claimed;
+    u64 count = 0;
+    {
+      LockGuard guard(cpu, lock_);
+      count = claim(kWakesPerStep, wanted, claimed);
+    }
+    wake(cpu, claimed, status, word0);
+    if (count == kWakesPerStep) owner.post_again(cpu, event);
+  }
   // Ends the waits of claimed threads. Status::restart: they run their call again.
   static void wake(Cpu& cpu, WaitQueue& claimed, Status status, u64 word0) {
     while (Thread* t = claimed.pop_front()) t->wake_claimed(cpu, status, word0);
@@ -61,6 +76,7 @@ class SharedQueue {
   WaitQueue waiters_ GUARDED_BY(lock_);
 };
 
+inline bool is_anyone(const Thread&) { return true; }
 // Whether the capability that a waiting thread waits through is gone.
 bool is_revoked(const Thread& t);
 

@@ -23,8 +23,8 @@ Result<void> log_write(CallContext& c, KernelControl&, u64 bytes, u64 level) {
   char text[LogRecord::kMaxText];
   memcpy(text, c.thread.message_page->words, bytes);  // read once
   for (u64 i = 0; i < bytes; ++i) {
-    if ((text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f)
-      text[i] = '?';  // a record is one line and moves no cursor
+    const char c = text[i];
+    text[i] = (c >= ' ' && c <= '~') || c == '\t' ? c : '?';  // a record is one line and moves no cursor
   }
   c.machine().log.write(c.cpu, LogLevel(level), &c.process(), {text, bytes});
   return {};

@@ -38,6 +38,7 @@ class Log {
   bool console() const { return console_; }
   // A reader that found nothing at `sequence` waits. False: there is something now.
   bool wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadline deadline);
+  void wake_readers(Cpu& cpu);
   void wake_revoked(Cpu& cpu);
 
  private:
