@@ -57,11 +57,6 @@ void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
   if (last && ran) kill(cpu, exit_status_);
 }
 
-Thread* Process::first_thread(Cpu& cpu) {
-  LockGuard guard(cpu, lock_);
-  return threads_.front();
-}
-
 Result<Thread*> Process::next_thread(Cpu& cpu, u64 after) {
   LockGuard guard(cpu, lock_);
   // Threads are listed in the order in which they were made, so that of their numbers.
@@ -91,7 +86,7 @@ void Process::kill(Cpu& cpu, u64 status) {
 // The teardown goes where the threads are: each dies on its own CPU.
 bool Process::exit_step(Cpu& cpu) {
   for (u32 i = 0; i < kThreadsPerStep; ++i) {
-    Thread* thread = first_thread(cpu);
+    Thread* thread = *next_thread(cpu, 0);
     if (thread == nullptr) break;
     if (thread->home() != &cpu) {
       cpu.send(*thread->home(), teardown_);
@@ -115,9 +110,7 @@ bool Process::exit_step(Cpu& cpu) {
     drop_ref();
     return true;
   }
-  if (!caps.teardown_step(cpu)) return false;
-  if (space_ && !space_->teardown_step(cpu)) return false;
-  finish_exit(cpu);
+  if (!release_step(cpu)) return false;
   drop_ref();
   return true;
 }
@@ -153,7 +146,7 @@ void Process::on_event(Cpu& cpu) { waiters_.wake_some(cpu, *this, kOwnEvent, is_
 void Process::unpublish(Cpu& cpu) { cpu.machine.remove_process(cpu, *this); }
 
 bool Process::release_step(Cpu& cpu) {
-  // Nobody refers to the process any more: one that was created but never ran still holds what it was given.
+  // At the end of its teardown, or, if it never ran and nobody refers to it, for what it was given.
   if (state() == ProcessState::dead) return true;
   if (!caps.teardown_step(cpu)) return false;
   if (space_ && !space_->teardown_step(cpu)) return false;
@@ -186,13 +179,9 @@ Result<void> Process::watch(Cpu& cpu, const BindRequest<Notification>& target) {
 }
 
 // Nobody can see the process any more; it runs on while it has threads.
-void Process::on_zero_handles(Cpu& cpu) {
-  waiters_.wake_some(cpu, *this, kZeroHandles, is_anyone, Status::revoked);
-}
+void Process::on_zero_handles(Cpu& cpu) { waiters_.wake_some(cpu, *this, kZeroHandles, is_anyone, Status::revoked); }
 
-void Process::wake_revoked(Cpu& cpu) {
-  waiters_.wake_some(cpu, *this, kRevoked, is_revoked, Status::revoked);
-}
+void Process::wake_revoked(Cpu& cpu) { waiters_.wake_some(cpu, *this, kRevoked, is_revoked, Status::revoked); }
 
 Process::Handler Process::handler(Cpu& cpu) {
   LockGuard guard(cpu, lock_);

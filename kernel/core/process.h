@@ -52,9 +52,8 @@ class Process final : public KObject {
   void use_directory(Cpu& cpu, const CapDirectory& directory);
   // A thread has died. The last one takes the process with it, if it ever ran.
   void remove_thread(Cpu& cpu, Thread& thread, bool ran);
-  // The first thread there is; a borrow.
-  Thread* first_thread(Cpu& cpu);
-  // The first whose number is above `after`, or null; a borrow. Errors: restart (some were passed).
+  // The first thread whose number is above `after`, or null; a borrow. Errors: restart (some were passed; none are for
+  // 0).
   Result<Thread*> next_thread(Cpu& cpu, u64 after);
   // Calls f(thread) for up to `most` threads, under the process's lock.
   template <class F>

@@ -58,9 +58,9 @@ class MemoryObject final : public KObject {
   // Makes pages present now instead of at the first touch. Zeroes up to kZeroBatch of them, passes up to kPinBatch that
   // exist, and answers how many it did; the caller goes on from there. Errors: out_of_range, no_memory.
   Result<u64> commit(Cpu& cpu, u64 first, u64 count);
-  // Makes pages present, fixes them for DMA and puts their addresses into `addresses`, in steps like commit(); the caller
-  // goes on, or takes back with unpin() what it has. Errors: out_of_range, no_memory, busy (a page is pinned 2^32 - 1
-  // times).
+  // Makes pages present, fixes them for DMA and puts their addresses into `addresses`, in steps like commit(); the
+  // caller goes on, or takes back with unpin() what it has. Errors: out_of_range, no_memory, busy (a page is pinned
+  // 2^32 - 1 times).
   Result<u64> pin(Cpu& cpu, u64 first, u64 count, u64* addresses);
   // Does up to kPinBatch and answers how many. The pages are pinned.
   u64 unpin(Cpu& cpu, u64 first, u64 count);

@@ -22,6 +22,14 @@ Protection most_allowed(Rights r) {
                     ((r & rights::memory::execute) != 0 ? kExecute : 0));
 }
 
+// What is left of the range comes with the next entry of the call.
+Result<void> go_on(CallContext& c, u64 address, u64 bytes, const Progress& done) {
+  if (done.finished) return {};
+  c.set_word(0, address + done.bytes);
+  c.set_word(1, bytes - done.bytes);
+  return Status::restart;
+}
+
 }  // namespace
 
 Result<CapIndex> memory_create(CallContext& c, ResourceGroup& group, u64 pages, u64 flags) {
@@ -69,19 +77,11 @@ Result<u64> space_map(CallContext& c, AddressSpace& space, u64 memory, u64 first
 }
 
 Result<void> space_unmap(CallContext& c, AddressSpace& space, u64 address, u64 bytes) {
-  Progress done = TRY(space.unmap(c.cpu, VirtAddr(address), bytes));
-  if (done.finished) return {};
-  c.set_word(0, address + done.bytes);
-  c.set_word(1, bytes - done.bytes);
-  return Status::restart;
+  return go_on(c, address, bytes, TRY(space.unmap(c.cpu, VirtAddr(address), bytes)));
 }
 
 Result<void> space_protect(CallContext& c, AddressSpace& space, u64 address, u64 bytes, u64 protection) {
-  Progress done = TRY(space.protect(c.cpu, VirtAddr(address), bytes, protection_of(protection)));
-  if (done.finished) return {};
-  c.set_word(0, address + done.bytes);
-  c.set_word(1, bytes - done.bytes);
-  return Status::restart;
+  return go_on(c, address, bytes, TRY(space.protect(c.cpu, VirtAddr(address), bytes, protection_of(protection))));
 }
 
 }  // namespace keel::sys
