@@ -1,15 +1,16 @@
-// SharedQueue: threads of any CPU that wait for one thing: a word, the end of a process, a record of the log.
+// SharedQueue: threads of any CPU that wait for one thing: a word, the end of a process, a record of the log, a member
+// of a wait set.
 //
 // A waker takes threads out under the lock, which claims them: from then on the waker, and nobody else, ends their
 // wait, by mail to their custodian where that is another CPU. Whatever else would end it (a deadline, a cancellation)
 // finds the thread claimed and does nothing. A thread that is killed meanwhile is kept by the claim's reference.
 //
-// Locks        lock_ (rank waitable). add() under it, wake() without.
+// Locks        lock_ (rank waitable). claim() under it, wake() without.
 // Lifetime     outlives its waiters: they are claimed before its owner goes, and a custodian that looks at a thread
 // that is
 //              not claimed yet borrows the queue until it leaves the kernel.
-// Costs        O(1) a thread; wake looks at every waiter until it has enough. wake_some() ends kWakesPerStep waits; for
-// the
+// Costs        O(1) a thread; claim looks at every waiter until it has enough. wake_some() ends kWakesPerStep waits;
+// for the
 //              rest its owner hears of it again, by mail to itself.
 #pragma once
 
@@ -30,31 +31,41 @@ class SharedQueue {
     thread.wait.claimed.store(false, kRelaxed);
     waiters_.push_back(thread);
   }
-  // Ends the waits of up to `most` threads for which wanted(thread) holds; how many. Status::restart: they run their
-  // call again.
+  // Takes out up to `most` threads for which wanted(thread) holds.
   template <class Wanted>
-  u64 wake(Cpu& cpu, u64 most, Wanted wanted, Status status, u64 word0 = 0) {
+  u64 claim(u64 most, Wanted wanted, WaitQueue& claimed) REQUIRES(lock_) {
+    u64 count = 0;
+    Thread* next = nullptr;
+    for (Thread* t = waiters_.front(); t != nullptr && count < most; t = next) {
+      next = waiters_.next(*t);
+      if (!wanted(*t)) continue;
+      waiters_.remove(*t);
+      t->add_ref();
+      t->wait.claimed.store(true, kRelease);  // pairs with leave(): whoever sees it lets the queue alone
+      claimed.push_back(*t);
+      ++count;
+    }
+    return count;
+  }
+  // Ends the waits of claimed threads. Status::restart: they run their call again.
+  static void wake(Cpu& cpu, WaitQueue& claimed, Status status, u64 word0) {
+    while (Thread* t = claimed.pop_front()) t->wake_claimed(cpu, status, word0);
+  }
+  // Both; how many.
+  template <class Wanted>
+  u64 wake(Cpu& cpu, u64 most, Wanted wanted, Status status, u64 word0 = 0) EXCLUDES(lock_) {
     WaitQueue claimed;
     u64 count = 0;
     {
       LockGuard guard(cpu, lock_);
-      Thread* next = nullptr;
-      for (Thread* t = waiters_.front(); t != nullptr && count < most; t = next) {
-        next = waiters_.next(*t);
-        if (!wanted(*t)) continue;
-        waiters_.remove(*t);
-        t->add_ref();
-        t->wait.claimed.store(true, kRelease);  // pairs with leave(): whoever sees it lets the queue alone
-        claimed.push_back(*t);
-        ++count;
-      }
+      count = claim(most, wanted, claimed);
     }
-    while (Thread* t = claimed.pop_front()) t->wake_claimed(cpu, status, word0);
+    wake(cpu, claimed, status, word0);
     return count;
   }
   // The same for a few. When there may be more, `owner` hears `event` again.
   template <class Wanted>
-  void wake_some(Cpu& cpu, KObject& owner, u32 event, Wanted wanted, Status status, u64 word0 = 0) {
+  void wake_some(Cpu& cpu, KObject& owner, u32 event, Wanted wanted, Status status, u64 word0 = 0) EXCLUDES(lock_) {
     if (wake(cpu, kWakesPerStep, wanted, status, word0) == kWakesPerStep) owner.post_again(cpu, event);
   }
   // Its custodian takes it out for another reason. False: somebody has claimed it.

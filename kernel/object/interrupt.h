@@ -45,10 +45,7 @@ class Interrupt final : public KObject {
   void on_zero_handles(Cpu& cpu) override;
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   Interrupt(ResourceGroup& group, u64 line, Trigger trigger);
   ~Interrupt() override;
   void unpublish(Cpu& cpu) override;
