@@ -1,12 +1,14 @@
 #include "base/format.h"
 
+#include <string.h>
+
 namespace keel {
 
 void SpanSink::write(std::string_view text) {
   const usize room = out_.size() - used_;
   if (text.size() > room) truncated_ = true;
   const usize n = text.size() < room ? text.size() : room;
-  for (usize i = 0; i < n; ++i) out_[used_ + i] = text[i];
+  memcpy(out_.data() + used_, text.data(), n);
   used_ += n;
 }
 

@@ -74,7 +74,6 @@ struct CapSlot {
   // Everything but the name.
   void fill(KObject& to, Rights with, u64 new_scope, const CapNode& from);
   void fill(const CapSlot& other) { object = other.object, scope = other.scope, link_ = other.link_; }
-  void fill_from(const CapSlot& other) { object = other.object, scope = other.scope, link_ = other.link_; }
 
  private:
   static constexpr u64 kUses = 0x3f;

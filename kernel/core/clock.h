@@ -12,18 +12,13 @@ class Clock {
   void initialise(u64 tsc_hz, u64 now_tsc, u64 at_ns) {
     base_tsc_ = now_tsc;
     base_ns_ = at_ns;
-    hz_ = tsc_hz;
     to_ns_ = (u64{1'000'000'000} << kShift) / tsc_hz;
     to_tsc_ = (tsc_hz << kShift) / 1'000'000'000;  // up to 4 GHz
   }
   u64 ns_at(u64 tsc) const { return base_ns_ + to_ns(tsc - base_tsc_); }
-  u64 tsc_at(u64 ns) const {
-    return base_tsc_ + u64((static_cast<unsigned __int128>(ns - base_ns_) * to_tsc_) >> kShift);
-  }
   // A span of time stamps in nanoseconds.
   u64 to_ns(u64 tsc) const { return u64((static_cast<unsigned __int128>(tsc) * to_ns_) >> kShift); }
   u64 to_tsc(u64 ns) const { return u64((static_cast<unsigned __int128>(ns) * to_tsc_) >> kShift); }
-  u64 hz() const { return hz_; }
   void publish(TimePage& page) const {
     page.multiplier = to_ns_;
     page.shift = kShift;
@@ -35,7 +30,6 @@ class Clock {
   static constexpr u32 kShift = 32;
   u64 base_tsc_ = 0;
   u64 base_ns_ = 0;
-  u64 hz_ = 1'000'000'000;
   u64 to_ns_ = u64{1} << kShift;
   u64 to_tsc_ = u64{1} << kShift;
 };

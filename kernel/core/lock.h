@@ -34,8 +34,8 @@ enum class LockRank : u8 {
 
 class CAPABILITY("lock") SpinLock {
  public:
-  // There is no default rank: whoever adds a lock says where it stands.
-  constexpr SpinLock(LockRank rank, const char* name) : name_(name), rank_(rank) {}
+  // There is no default rank: whoever adds a lock says where it stands. Its name is for docs/lock-order.md.
+  constexpr SpinLock(LockRank rank, const char*) : rank_(rank) {}
   SpinLock(const SpinLock&) = delete;
   SpinLock& operator=(const SpinLock&) = delete;
 
@@ -54,7 +54,6 @@ class CAPABILITY("lock") SpinLock {
   }
   // Tells the analysis that the caller holds this lock under another name.
   void assert_held() const ASSERT_HELD() {}
-  const char* name() const { return name_; }
   LockRank rank() const { return rank_; }
 
  private:
@@ -63,7 +62,6 @@ class CAPABILITY("lock") SpinLock {
   void check_release(Cpu& cpu);
 
   Atomic<u32> taken_{0};
-  const char* name_;
   LockRank rank_;
 };
 

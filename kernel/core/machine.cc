@@ -24,6 +24,7 @@ Result<void> Machine::initialise(Cpu& boot_cpu) {
   return {};
 }
 
+void KernelControl::on_event(Cpu& cpu) { machine().log.wake_readers(cpu); }
 void KernelControl::wake_revoked(Cpu& cpu) { machine().log.wake_revoked(cpu); }
 
 void Machine::attach(Cpu& cpu) {

@@ -14,6 +14,7 @@ namespace keel {
 namespace {
 
 constexpr u32 kThreadsPerStep = 2;  // law 3 and docs/invariants.md, "bounded work"
+constexpr u32 kThreadsPassed = 256;
 
 }  // namespace
 
@@ -47,6 +48,7 @@ void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
   bool last = false;
   {
     LockGuard guard(cpu, lock_);
+    if (listed_ == &thread) listed_ = nullptr;
     threads_.remove(thread);
     add_consumed(thread.own_context.consumed);
     last = thread_count_.fetch_sub(1, kRelaxed) == 1;
@@ -55,9 +57,16 @@ void Process::remove_thread(Cpu& cpu, Thread& thread, bool ran) {
   if (last && ran) kill(cpu, exit_status_);
 }
 
-Thread* Process::first_thread(Cpu& cpu) {
+Result<Thread*> Process::next_thread(Cpu& cpu, u64 after) {
   LockGuard guard(cpu, lock_);
-  return threads_.front();
+  // Threads are listed in the order in which they were made, so that of their numbers.
+  Thread* t = listed_ != nullptr && listed_->id() <= after ? listed_ : threads_.front();
+  for (u32 n = 0; t != nullptr && t->id() <= after; ++n) {
+    listed_ = t;
+    if (n == kThreadsPassed) return Status::restart;
+    t = threads_.next(*t);
+  }
+  return t;
 }
 
 void Process::kill(Cpu& cpu, u64 status) {
@@ -77,7 +86,7 @@ void Process::kill(Cpu& cpu, u64 status) {
 // The teardown goes where the threads are: each dies on its own CPU.
 bool Process::exit_step(Cpu& cpu) {
   for (u32 i = 0; i < kThreadsPerStep; ++i) {
-    Thread* thread = first_thread(cpu);
+    Thread* thread = *next_thread(cpu, 0);
     if (thread == nullptr) break;
     if (thread->home() != &cpu) {
       cpu.send(*thread->home(), teardown_);
@@ -101,9 +110,7 @@ bool Process::exit_step(Cpu& cpu) {
     drop_ref();
     return true;
   }
-  if (!caps.teardown_step(cpu)) return false;
-  if (space_ && !space_->teardown_step(cpu)) return false;
-  finish_exit(cpu);
+  if (!release_step(cpu)) return false;
   drop_ref();
   return true;
 }
@@ -127,16 +134,19 @@ void Process::finish_exit(Cpu& cpu) {
     handler.swap(handler_);
     watcher.swap(watcher_);
   }
-  waiters_.wake_all(cpu, Status::ok, exit_status_);
+  on_event(cpu);
   watcher.signal(cpu);
   watcher.release(cpu);
   handler.release(cpu);
 }
 
+// It is dead: those that wait for that hear of it.
+void Process::on_event(Cpu& cpu) { waiters_.wake_some(cpu, *this, kOwnEvent, is_anyone, Status::ok, exit_status_); }
+
 void Process::unpublish(Cpu& cpu) { cpu.machine.remove_process(cpu, *this); }
 
 bool Process::release_step(Cpu& cpu) {
-  // Nobody refers to the process any more: one that was created but never ran still holds what it was given.
+  // At the end of its teardown, or, if it never ran and nobody refers to it, for what it was given.
   if (state() == ProcessState::dead) return true;
   if (!caps.teardown_step(cpu)) return false;
   if (space_ && !space_->teardown_step(cpu)) return false;
@@ -169,9 +179,9 @@ Result<void> Process::watch(Cpu& cpu, const BindRequest<Notification>& target) {
 }
 
 // Nobody can see the process any more; it runs on while it has threads.
-void Process::on_zero_handles(Cpu& cpu) { waiters_.wake_all(cpu, Status::revoked); }
+void Process::on_zero_handles(Cpu& cpu) { waiters_.wake_some(cpu, *this, kZeroHandles, is_anyone, Status::revoked); }
 
-void Process::wake_revoked(Cpu& cpu) { waiters_.wake_where(cpu, is_revoked, Status::revoked); }
+void Process::wake_revoked(Cpu& cpu) { waiters_.wake_some(cpu, *this, kRevoked, is_revoked, Status::revoked); }
 
 Process::Handler Process::handler(Cpu& cpu) {
   LockGuard guard(cpu, lock_);

@@ -52,8 +52,9 @@ class Process final : public KObject {
   void use_directory(Cpu& cpu, const CapDirectory& directory);
   // A thread has died. The last one takes the process with it, if it ever ran.
   void remove_thread(Cpu& cpu, Thread& thread, bool ran);
-  // The first thread there is; a borrow.
-  Thread* first_thread(Cpu& cpu);
+  // The first thread whose number is above `after`, or null; a borrow. Errors: restart (some were passed; none are for
+  // 0).
+  Result<Thread*> next_thread(Cpu& cpu, u64 after);
   // Calls f(thread) for up to `most` threads, under the process's lock.
   template <class F>
   void for_each_thread(Cpu& cpu, u32 most, F f) {
@@ -67,6 +68,7 @@ class Process final : public KObject {
   Result<void> watch(Cpu& cpu, const BindRequest<Notification>& target);
   void wake_revoked(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
+  void on_event(Cpu& cpu) override;
 
   // Where its faults are reported; the port may be null.
   struct Handler {
@@ -121,6 +123,7 @@ class Process final : public KObject {
 
   SpinLock lock_{LockRank::process, "process"};
   IntrusiveList<Thread, &Thread::process_hook> threads_ GUARDED_BY(lock_);
+  Thread* listed_ GUARDED_BY(lock_) = nullptr;  // as far as next_thread() came last; is in threads_
   SharedQueue waiters_{"process exit"};
   Atomic<u32> thread_count_{0};
   Atomic<u64> consumed_{0};

@@ -9,7 +9,9 @@
 // Lifetime     outlives its waiters: they are claimed before its owner goes, and a custodian that looks at a thread
 // that is
 //              not claimed yet borrows the queue until it leaves the kernel.
-// Costs        O(1) a thread; claim looks at every waiter until it has enough.
+// Costs        O(1) a thread; claim looks at every waiter until it has enough. wake_some() ends kWakesPerStep waits;
+// for the
+//              rest its owner hears of it again, by mail to itself.
 #pragma once
 
 #include "kernel/core/thread.h"
@@ -19,6 +21,8 @@ namespace keel {
 class SharedQueue {
  public:
   explicit SharedQueue(const char* name) : lock_(LockRank::waitable, name) {}
+
+  static constexpr u64 kWakesPerStep = 4;  // law 3 and docs/invariants.md, "bounded work"
 
   SpinLock& lock() RETURNS_LOCK(lock_) { return lock_; }
   // A thread that has just begun to wait, on its own CPU.
@@ -47,18 +51,22 @@ class SharedQueue {
   static void wake(Cpu& cpu, WaitQueue& claimed, Status status, u64 word0) {
     while (Thread* t = claimed.pop_front()) t->wake_claimed(cpu, status, word0);
   }
-  // Both for up to `most` of those that are wanted.
+  // Both; how many.
   template <class Wanted>
-  void wake_where(Cpu& cpu, Wanted wanted, Status status, u64 word0 = 0, u64 most = ~u64{0}) EXCLUDES(lock_) {
+  u64 wake(Cpu& cpu, u64 most, Wanted wanted, Status status, u64 word0 = 0) EXCLUDES(lock_) {
     WaitQueue claimed;
+    u64 count = 0;
     {
       LockGuard guard(cpu, lock_);
-      (void)claim(most, wanted, claimed);
+      count = claim(most, wanted, claimed);
     }
     wake(cpu, claimed, status, word0);
+    return count;
   }
-  void wake_all(Cpu& cpu, Status status, u64 word0 = 0) EXCLUDES(lock_) {
-    wake_where(cpu, [](const Thread&) { return true; }, status, word0);
+  // The same for a few. When there may be more, `owner` hears `event` again.
+  template <class Wanted>
+  void wake_some(Cpu& cpu, KObject& owner, u32 event, Wanted wanted, Status status, u64 word0 = 0) EXCLUDES(lock_) {
+    if (wake(cpu, kWakesPerStep, wanted, status, word0) == kWakesPerStep) owner.post_again(cpu, event);
   }
   // Its custodian takes it out for another reason. False: somebody has claimed it.
   static bool leave(Cpu& cpu, Thread& thread) {
@@ -75,6 +83,7 @@ class SharedQueue {
   WaitQueue waiters_ GUARDED_BY(lock_);
 };
 
+inline bool is_anyone(const Thread&) { return true; }
 // Whether the capability that a waiting thread waits through is gone.
 bool is_revoked(const Thread& t);
 

@@ -27,8 +27,8 @@ Thread::Thread(ResourceGroup& group, Process& owner, u32 level)
 
 Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
   auto memory = TRY(MemoryObject::create_anonymous(cpu, process.group(), 1));
-  PhysAddr frame = TRY(memory->page(cpu, 0, Access::write));
-  TRY(memory->pin(cpu, 0, 1));
+  u64 frame = 0;
+  TRY(memory->pin(cpu, 0, 1, &frame));
   auto made = make<Thread>(cpu, process.group(), process.group(), process, level);
   if (!made.has_value()) {
     memory->unpin(cpu, 0, 1);
@@ -37,7 +37,7 @@ Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
   auto thread = RefPtr<Thread>::adopt(*made);
   thread->assign(cpu, cpu);
   thread->message_memory_ = memory;
-  thread->message_page = static_cast<MessagePage*>(phys_to_virt(frame));
+  thread->message_page = static_cast<MessagePage*>(phys_to_virt(PhysAddr(frame)));
   process.add_ref();  // dropped in destroy()
   thread->message_page_user = TRY(process.space()->map(
       cpu, {.memory = *memory, .pages = 1, .prot = Protection::read_write, .max = Protection::read_write}));
@@ -387,6 +387,7 @@ bool Thread::kill(Cpu& on) {
     leave_wait(on);
   }
   phase = {ThreadStatus::dead};
+  unfinished.reset();
   if (lender != nullptr) lender->stop_lending(on);
   if (serves != nullptr) serves->dismiss(*this);
   if (on.loaded == this) on.loaded = nullptr;

@@ -292,6 +292,52 @@ TEST_F(CoreTest, WaitAndWatchSeeTheEnd) {
   EXPECT_TRUE(k.call(a, Call::thread_create, process, {1}).is(Status::bad_state));
 }
 
+TEST_F(CoreTest, EveryoneWhoWaitsForAProcessHearsOfItsEndInSteps) {
+  Thread& a = k.make_thread();
+  for (bool revoked : {false, true}) {
+    Thread& dying = k.make_thread();
+    CapIndex process = k.give(a, *dying.process);
+    std::vector<Thread*> waiting;
+    for (u32 i = 0; i < 40; ++i) {
+      waiting.push_back(&k.make_thread(*a.process));
+      EXPECT_TRUE(k.call(*waiting.back(), Call::process_wait, process, {~u64{0}}).waits);
+    }
+    if (revoked) {
+      EXPECT_TRUE(k.call(a, Call::cap_delete, process).ok());
+    } else {
+      EXPECT_TRUE(k.call(a, Call::process_kill, process, {7}).ok());
+    }
+    k.settle();
+    for (Thread* t : waiting) {
+      auto r = k.result(*t);
+      EXPECT_TRUE(revoked ? r.is(Status::revoked) : r.ok() && r.word[0] == 7);
+    }
+  }
+}
+
+TEST_F(CoreTest, ThreadsAreListedInSteps) {
+  Thread& a = k.make_thread();
+  Thread& b = k.make_thread();
+  CapIndex control = k.give(a, k.machine().kernel_control());
+  std::vector<Thread*> threads;
+  for (u32 i = 0; i < 700; ++i) threads.push_back(&k.make_thread(*b.process));
+  const u64 number = b.process->id();
+  auto after = [&](u64 id) { return k.call(a, Call::thread_list, control, {number, id}); };
+  EXPECT_FALSE(k.call_once(a, Call::thread_list, control, {number, threads[698]->id()}));
+  EXPECT_EQ(k.result(a).word[0], threads[699]->id());
+  EXPECT_TRUE(k.call_once(a, Call::thread_list, control, {number, threads[698]->id()}));  // it remembers the place
+  EXPECT_TRUE(after(threads[699]->id()).is(Status::not_found));
+  EXPECT_TRUE(threads[699]->kill(k.cpu()));  // which goes
+  EXPECT_TRUE(after(threads[698]->id()).is(Status::not_found));
+  u64 last = b.id();
+  for (u32 i = 0; i < 699; ++i) {
+    const u64 id = after(last).word[0];
+    EXPECT_EQ(id, threads[i]->id());
+    last = id;
+  }
+  EXPECT_EQ(after(0).word[0], b.id());
+}
+
 TEST_F(CoreTest, AProcessThatNeverRanTellsItsWatcher) {
   Thread& a = k.make_thread();
   CapIndex group = k.give(a, k.root());

@@ -29,18 +29,10 @@ Result<void> WordTable::wait(Cpu& cpu, Thread& thread, const WordRef& word, u32 
 }
 
 u64 WordTable::wake(Cpu& cpu, const WordRef& word, u64 count) {
-  SharedQueue& queue = bucket(word);
-  if (count > kMostWoken) count = kMostWoken;
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, queue.lock());
-    const auto same = [&](const Thread& t) {
-      return t.wait.key == word.memory->id() && t.wait.key_offset == word.offset;
-    };
-    count = queue.claim(count, same, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::ok, 0);
-  return count;
+  const auto same = [&](const Thread& t) {
+    return t.wait.key == word.memory->id() && t.wait.key_offset == word.offset;
+  };
+  return bucket(word).wake(cpu, count < kMostWoken ? count : kMostWoken, same, Status::ok);
 }
 
 }  // namespace keel

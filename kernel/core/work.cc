@@ -47,10 +47,12 @@ void WorkQueue::collect() {
 
 bool WorkQueue::run(Cpu& cpu, u32 steps) {
   collect();
+  Work* const last = inbox_.tail;  // what arrives may send more, here too: next time
   for (u32 i = 0; i < kMailPerRun; ++i) {
     Work* item = inbox_.pop();
     if (item == nullptr) break;
     item->arrive(cpu);
+    if (item == last) break;
   }
   Work* item = nullptr;
   while (steps-- > 0) {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr u32 kPlacementTries = 64;
 constexpr u32 kMaxProtectRegions = 64;
-constexpr u32 kPopulatePages = 8;
+constexpr u32 kPopulatePages = 4;
 constexpr i32 kRegionCost = 64;  // in units of Budget
 
 // True if [at, at + bytes) is a range of whole pages of user memory.

@@ -153,14 +153,15 @@ std::optional<PhysAddr> MemoryObject::large_page(Cpu& cpu, u64 index) const {
   return address;
 }
 
-Result<u64> MemoryObject::fix(Cpu& cpu, u64 first, u64 count, bool pin) {
+Result<u64> MemoryObject::fix(Cpu& cpu, u64 first, u64 count, u64* addresses) {
   if (first > pages_ || count > pages_ - first) return Status::out_of_range;
   u64 done = 0;
   LockGuard guard(cpu, lock_);
   for (i32 budget = kPinBatch; done < count && budget > 0; ++done) {
     Result<PhysAddr> address = page_locked(cpu, first + done, budget);
     Status status = address.status();
-    if (status == Status::ok && pin && owns_frames()) {
+    if (status == Status::ok && addresses != nullptr) addresses[done] = address->value;
+    if (status == Status::ok && addresses != nullptr && owns_frames()) {
       Frame* frame = cpu.machine.frames.frame(*address);
       if (frame->pins == ~u32{0}) {
         status = Status::busy;
@@ -173,12 +174,14 @@ Result<u64> MemoryObject::fix(Cpu& cpu, u64 first, u64 count, bool pin) {
       break;  // the caller goes on with this page, and hears about it then
     }
   }
-  if (pin) pinned_.fetch_add(done, kRelaxed);
+  if (addresses != nullptr) pinned_.fetch_add(done, kRelaxed);
   return done;
 }
 
-Result<u64> MemoryObject::commit(Cpu& cpu, u64 first, u64 count) { return fix(cpu, first, count, false); }
-Result<u64> MemoryObject::pin(Cpu& cpu, u64 first, u64 count) { return fix(cpu, first, count, true); }
+Result<u64> MemoryObject::commit(Cpu& cpu, u64 first, u64 count) { return fix(cpu, first, count, nullptr); }
+Result<u64> MemoryObject::pin(Cpu& cpu, u64 first, u64 count, u64* addresses) {
+  return fix(cpu, first, count, addresses);
+}
 
 u64 MemoryObject::unpin(Cpu& cpu, u64 first, u64 count) {
   const u64 some = count < u64{kPinBatch} ? count : u64{kPinBatch};

@@ -58,16 +58,17 @@ class MemoryObject final : public KObject {
   // Makes pages present now instead of at the first touch. Zeroes up to kZeroBatch of them, passes up to kPinBatch that
   // exist, and answers how many it did; the caller goes on from there. Errors: out_of_range, no_memory.
   Result<u64> commit(Cpu& cpu, u64 first, u64 count);
-  // Makes pages present and fixes them for DMA, in steps like commit(); the caller goes on, or takes back with unpin()
-  // what it has. Errors: out_of_range, no_memory, busy (a page is pinned 2^32 - 1 times).
-  Result<u64> pin(Cpu& cpu, u64 first, u64 count);
+  // Makes pages present, fixes them for DMA and puts their addresses into `addresses`, in steps like commit(); the
+  // caller goes on, or takes back with unpin() what it has. Errors: out_of_range, no_memory, busy (a page is pinned
+  // 2^32 - 1 times).
+  Result<u64> pin(Cpu& cpu, u64 first, u64 count, u64* addresses);
   // Does up to kPinBatch and answers how many. The pages are pinned.
   u64 unpin(Cpu& cpu, u64 first, u64 count);
   u64 pinned_pages() const { return pinned_.load(kRelaxed); }
   // Pages that have a frame; of an anonymous object.
   u64 committed_pages() const { return committed_.load(kRelaxed); }
 
-  static constexpr i32 kZeroBatch = 8;
+  static constexpr i32 kZeroBatch = 4;
   static constexpr i32 kPinBatch = 64;
   static constexpr i32 kReleaseBatch = 8;  // pages given back in a step of its end
 
@@ -87,7 +88,7 @@ class MemoryObject final : public KObject {
   void destroy(Cpu& cpu) override;
 
   bool owns_frames() const { return form_ == Form::anonymous || form_ == Form::contiguous; }
-  Result<u64> fix(Cpu& cpu, u64 first, u64 count, bool pin);
+  Result<u64> fix(Cpu& cpu, u64 first, u64 count, u64* addresses);
   static u32 levels_for(u64 pages);
   static u64 nodes_for(u64 pages);
   // The slot of a page; null if a node on the way is absent and `make` is not set, or there is no memory for it.

@@ -139,17 +139,18 @@ TEST(MemoryObject, PinnedPagesAreCounted) {
   TestMachine m;
   const auto before = m.baseline();
   auto object = MUST(MemoryObject::create_anonymous(m.cpu(), m.root(), 40));
-  u64 done = 0;
-  while (done < 30) done += MUST(object->pin(m.cpu(), 5 + done, 30 - done));
+  u64 done = 0, at[500];
+  while (done < 30) done += MUST(object->pin(m.cpu(), 5 + done, 30 - done, at + done));
+  for (u64 i = 0; i < 30; ++i) EXPECT_EQ(at[i], MUST(object->existing_page(m.cpu(), 5 + i)).value);
   EXPECT_EQ(object->pinned_pages(), 30u);
-  EXPECT_EQ(MUST(object->pin(m.cpu(), 5, 10)), 10u);  // present: one step; a page may be pinned twice
+  EXPECT_EQ(MUST(object->pin(m.cpu(), 5, 10, at)), 10u);  // present: one step; a page may be pinned twice
   Frame* frame = m.frames().frame(MUST(object->page(m.cpu(), 6, Access::read)));
   EXPECT_EQ(frame->pins, 2u);
   EXPECT_EQ(object->unpin(m.cpu(), 5, 10), 10u);
   EXPECT_EQ(object->unpin(m.cpu(), 5, 30), 30u);
   EXPECT_EQ(frame->pins, 0u);
-  EXPECT_EQ(object->pin(m.cpu(), 39, 2).status(), Status::out_of_range);
-  EXPECT_EQ(object->pin(m.cpu(), ~u64{0}, 2).status(), Status::out_of_range);
+  EXPECT_EQ(object->pin(m.cpu(), 39, 2, at).status(), Status::out_of_range);
+  EXPECT_EQ(object->pin(m.cpu(), ~u64{0}, 2, at).status(), Status::out_of_range);
   object.reset();
   EXPECT_EQ(m.baseline(), before);
 }
@@ -161,7 +162,8 @@ TEST(MemoryObject, PinCountsStartAtZeroWhateverAFrameWasBefore) {
   for (void* object : objects) m.machine().heap.free(m.cpu(), m.root(), object, 500);
   m.settle();
   auto object = MUST(MemoryObject::create_contiguous(m.cpu(), m.root(), 500));
-  for (u64 done = 0; done < 500;) done += MUST(object->pin(m.cpu(), done, 500 - done));
+  u64 at[500];
+  for (u64 done = 0; done < 500;) done += MUST(object->pin(m.cpu(), done, 500 - done, at));
   for (u64 i = 0; i < 500; ++i) {
     ASSERT_EQ(m.frames().frame(MUST(object->page(m.cpu(), i, Access::read)))->pins, 1u);
   }

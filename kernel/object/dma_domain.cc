@@ -12,59 +12,72 @@ Result<RefPtr<DmaDomain>> DmaDomain::create(Cpu& cpu, ResourceGroup& group) {
 
 void DmaDomain::destroy(Cpu& cpu) {
   // I1 and "Lifetime": mappings that nobody can release any more are left pinned; only the records go.
-  while (DmaMapping* m = mappings_) {
-    mappings_ = m->next;
-    (void)unlink(cpu, m->node);
-    (void)m->memory.release();
-    destroy_object(cpu, group(), m);
+  while (DmaMapping*& first = unfinished_ != nullptr ? unfinished_ : mappings_) {
+    (void)first->memory.release();
+    remove(cpu, first);
   }
   destroy_object(cpu, group(), this);
 }
 
-Result<void> DmaDomain::map(Cpu& cpu, MemoryObject& memory, CapNode& parent, u64 first, u64 pages, u64* out) {
+void DmaDomain::remove(Cpu& cpu, DmaMapping*& mapping) {
+  DmaMapping* const gone = mapping;
+  mapping = gone->next;
+  (void)unlink(cpu, gone->node);  // false: a revocation took the node; the pins were still ours
+  destroy_object(cpu, group(), gone);
+}
+
+Result<void> DmaDomain::map(Cpu& cpu, u64 thread, MemoryObject& memory, CapNode& parent, u64 first, u64 pages,
+                            u64* out) {
   if (pages == 0 || pages > kMaxPages) return Status::invalid_argument;
   if (first > memory.pages() || pages > memory.pages() - first) return Status::out_of_range;
-  DmaMapping* mapping = TRY(make<DmaMapping>(cpu, group()));
-  mapping->memory = RefPtr<MemoryObject>(memory);
-  mapping->first = first;
-  Status failed = Status::ok;
-  while (mapping->pages < pages) {
-    Result<u64> pinned = memory.pin(cpu, first + mapping->pages, pages - mapping->pages);
-    if (!pinned.has_value()) {
-      failed = pinned.status();
-      break;
+  DmaMapping** at = &unfinished_;
+  while (*at != nullptr && ((*at)->thread != thread || (*at)->memory.get() != &memory || (*at)->first != first ||
+                            (*at)->wanted != pages)) {
+    at = &(*at)->next;
+  }
+  if (*at == nullptr) {
+    DmaMapping* const made = TRY(make<DmaMapping>(cpu, group()));
+    made->node.holder = made;
+    if (Status linked = link_child(cpu, memory, &parent, made->node, NodeKind::dma).status(); linked != Status::ok) {
+      destroy_object(cpu, group(), made);
+      return linked;
     }
-    mapping->pages += *pinned;
+    made->memory = RefPtr<MemoryObject>(memory);
+    made->first = first;
+    made->wanted = pages;
+    made->thread = thread;
+    *at = made;  // the last
   }
-  for (u64 i = 0; failed == Status::ok && i < pages; ++i) {
-    Result<PhysAddr> page = memory.existing_page(cpu, first + i);
-    failed = page.status();
-    if (page.has_value()) out[i] = page->value;
+  DmaMapping* const m = *at;
+  if (m->failed == Status::ok) {
+    Result<u64> pinned = memory.pin(cpu, first + m->pages, pages - m->pages, out + m->pages);
+    m->failed = pinned.status();
+    if (pinned.has_value()) {
+      m->pages += *pinned;
+      if (m->pages < pages) return Status::restart;
+      *at = m->next;
+      m->next = mappings_;
+      mappings_ = m;
+      return {};
+    }
   }
-  mapping->node.holder = mapping;
-  if (failed == Status::ok) failed = link_child(cpu, memory, &parent, mapping->node, NodeKind::dma).status();
-  if (failed != Status::ok) {
-    for (u64 done = 0; done < mapping->pages;) done += memory.unpin(cpu, first + done, mapping->pages - done);
-    destroy_object(cpu, group(), mapping);
-    return failed;
-  }
-  mapping->next = mappings_;
-  mappings_ = mapping;
-  return {};
+  const Status failed = m->failed;
+  return shrink(cpu, *at) ? failed : Status::restart;
+}
+
+bool DmaDomain::shrink(Cpu& cpu, DmaMapping*& mapping) {
+  DmaMapping& m = *mapping;
+  const u64 some = m.pages < MemoryObject::kPinBatch ? m.pages : MemoryObject::kPinBatch;
+  m.pages -= m.memory->unpin(cpu, m.first + m.pages - some, some);
+  if (m.pages != 0) return false;
+  remove(cpu, mapping);
+  return true;
 }
 
 bool DmaDomain::release_some(Cpu& cpu) {
-  DmaMapping* m = mappings_;
-  if (m == nullptr) return true;
-  u64 done = m->memory->unpin(cpu, m->first, m->pages);
-  m->first += done;
-  m->pages -= done;
-  if (m->pages == 0) {
-    mappings_ = m->next;
-    (void)unlink(cpu, m->node);  // false: a revocation took the node; the pins were still ours
-    destroy_object(cpu, group(), m);
-  }
-  return mappings_ == nullptr;
+  DmaMapping*& first = unfinished_ != nullptr ? unfinished_ : mappings_;
+  if (first != nullptr) (void)shrink(cpu, first);
+  return unfinished_ == nullptr && mappings_ == nullptr;
 }
 
 }  // namespace keel

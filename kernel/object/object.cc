@@ -75,7 +75,7 @@ void KObject::post(Cpu& cpu, u32 events) {
 void KObject::post_again(Cpu& cpu, u32 events) {
   if (posted_.fetch_or(events, kAcqRel) != 0) return;  // pairs with arrive()
   add_ref();
-  cpu.send(*home(), *this);
+  cpu.send(is_homed(kind_) ? *home() : cpu, *this);
 }
 
 void KObject::arrive(Cpu& cpu) {

@@ -168,8 +168,8 @@ class KObject : public Work {
   ObjectKind kind_;
   bool counts_rights_ = false;
   u32 revoking_ GUARDED_BY(tree_lock_) = 0;
+  u32 regions_in_hand_ GUARDED_BY(tree_lock_) = 0;  // taken off the list below, being unmapped, by whichever CPU
   CapNode* revoked_regions_ GUARDED_BY(tree_lock_) = nullptr;
-  u32 regions_in_hand_ GUARDED_BY(tree_lock_) = 0;  // taken off that list, being unmapped, by whichever CPU
   SpinLock tree_lock_{LockRank::object, "object tree"};
   ResourceGroup* group_;
   u64 id_;

@@ -1,5 +1,7 @@
 // Notifications, timers, interrupts and the log, through their calls.
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -195,6 +197,78 @@ TEST_F(ObjectTest, AReaderOfAnEmptyLogWaits) {
   EXPECT_TRUE(k.call(a, Call::log_read, log, {0, k.now() + 50}).waits);
   k.advance(50);
   EXPECT_TRUE(k.result(a).is(Status::timed_out));
+}
+
+TEST_F(ObjectTest, EveryReaderOfTheLogIsWokenInSteps) {
+  CapIndex log = k.give(a, k.machine().kernel_control());
+  std::vector<Thread*> readers;
+  for (u32 i = 0; i < 40; ++i) readers.push_back(&k.make_thread(*a.process));
+  auto waiting = [&] { return std::count_if(readers.begin(), readers.end(), [](Thread* t) { return t->waits(); }); };
+  for (u64 sequence = k.call(a, Call::log_read, log, {0, 0}).ok() ? 2 : 1; sequence < 5; ++sequence) {
+    for (Thread* t : readers) EXPECT_TRUE(k.call(*t, Call::log_read, log, {sequence, kNever}).waits);
+    EXPECT_TRUE(k.call(b, Call::log_read, log, {sequence + 10, kNever}).waits);
+    log_text(k.cpu(), LogLevel::debug, "x");
+    EXPECT_EQ(waiting(), 40 - i64(SharedQueue::kWakesPerStep));
+    k.settle();  // ends: nobody who waits for a later record is woken again and again
+    EXPECT_EQ(waiting(), 0);
+    for (Thread* t : readers) EXPECT_EQ(k.result(*t).word[0], sequence);
+    EXPECT_TRUE(k.call(a, Call::thread_cancel, k.give(a, b)).ok());
+    EXPECT_TRUE(k.result(b).is(Status::cancelled));
+  }
+}
+
+TEST_F(ObjectTest, EagerMemoryIsMadeInSteps) {
+  const u64 charged = k.root().usage(Resource::frames);
+  ASSERT_FALSE(k.call_once(a, Call::memory_create, group, {30, 1}));
+  EXPECT_EQ(a.unfinished->committed_pages(), u64{MemoryObject::kZeroBatch});
+  EXPECT_EQ(a.process->caps.used(), b.process->caps.used());
+  auto made = k.result(a);
+  ASSERT_TRUE(made.ok());
+  EXPECT_FALSE(a.unfinished);
+  EXPECT_EQ(k.call(a, Call::memory_info, made.cap()).word[1], 30u);
+  EXPECT_TRUE(k.call(a, Call::cap_delete, made.cap()).ok());
+  // Another call instead: it has nothing of the first.
+  for (u64 flags : {0, 1, 3}) {
+    ASSERT_FALSE(k.call_once(a, Call::memory_create, group, {30, 1}));
+    made = k.call(a, Call::memory_create, group, {flags == 3 ? 30u : 10u, flags});
+    EXPECT_EQ(k.call(a, Call::memory_info, made.cap()).word[2], u64(flags == 3));
+    EXPECT_TRUE(k.call(a, Call::cap_delete, made.cap()).ok());
+    k.settle();
+    EXPECT_EQ(k.root().usage(Resource::frames), charged);
+  }
+  // A thread that dies in between gives everything back.
+  ASSERT_FALSE(k.call_once(b, Call::memory_create, group, {30, 1}));
+  EXPECT_TRUE(b.kill(k.cpu()));
+  EXPECT_FALSE(b.unfinished);
+}
+
+TEST_F(ObjectTest, DmaPagesArePinnedInSteps) {
+  CapIndex domain = k.call(a, Call::dma_create, k.give(a, k.machine().kernel_control()), {group.value}).cap();
+  CapIndex memory = k.call(a, Call::memory_create, group, {300, 0}).cap();
+  auto& object = k.object<MemoryObject>(a, memory);
+  ASSERT_FALSE(k.call_once(a, Call::dma_map, domain, {memory.value, 100, 200}));
+  EXPECT_EQ(object.pinned_pages(), u64{MemoryObject::kZeroBatch});
+  // Two threads at once do not disturb each other.
+  EXPECT_TRUE(k.call(b, Call::dma_map, domain, {memory.value, 100, 200}).ok());
+  EXPECT_EQ(object.pinned_pages(), 200u + MemoryObject::kZeroBatch);
+  EXPECT_TRUE(k.result(a).ok());
+  EXPECT_EQ(object.pinned_pages(), 400u);
+  for (u32 i = 0; i < 200; ++i) {
+    const u64 page = MUST(object.existing_page(k.cpu(), 100 + i)).value;
+    EXPECT_EQ(k.page(a).words[kRegisterWords + i], page);
+    EXPECT_EQ(k.page(b).words[kRegisterWords + i], page);
+  }
+  // A call that is cut short leaves what it has pinned until the release.
+  CapIndex derived = k.call(a, Call::cap_derive, memory, {all_rights(ObjectKind::memory)}).cap();
+  ASSERT_FALSE(k.call_once(a, Call::dma_map, domain, {derived.value, 0, 90}));
+  EXPECT_TRUE(k.call(b, Call::cap_delete, derived).ok());
+  EXPECT_TRUE(k.result(a).is(Status::bad_capability));
+  EXPECT_EQ(object.pinned_pages(), 400u + MemoryObject::kZeroBatch);
+  EXPECT_TRUE(k.call(a, Call::dma_release, domain).ok());
+  EXPECT_EQ(object.pinned_pages(), 0u);
+  // And a domain that goes without a release keeps no records.
+  ASSERT_FALSE(k.call_once(a, Call::dma_map, domain, {memory.value, 0, 90}));
+  EXPECT_TRUE(k.call(a, Call::dma_release, domain).ok());
 }
 
 TEST_F(ObjectTest, MemoryLimitsAndSizes) {

@@ -23,7 +23,9 @@ class IoPorts final : public Authority<ObjectKind::io_ports> {
 };
 class KernelControl final : public Authority<ObjectKind::kernel_control> {
   using Authority::Authority;
-  void wake_revoked(Cpu& cpu) override;  // readers of the log
+  // The log's readers wait through it.
+  void on_event(Cpu& cpu) override;
+  void wake_revoked(Cpu& cpu) override;
 };
 
 }  // namespace keel

@@ -91,7 +91,7 @@ void WaitSet::update(Cpu& cpu, Member& member, bool ready, bool gone) {
     LockGuard guard(cpu, waiters_.lock());
     member.gone = gone;
     if (ready != member.ready.linked()) ready ? ready_.push_back(member) : ready_.remove(member);
-    if (ready) (void)waiters_.claim(1, [](const Thread&) { return true; }, claimed);
+    if (ready) (void)waiters_.claim(1, is_anyone, claimed);
   }
   SharedQueue::wake(cpu, claimed, Status::restart, 0);
 }

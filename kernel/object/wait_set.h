@@ -46,8 +46,8 @@ class WaitSet final : public KObject {
   // Errors: timed_out, cancelled, revoked. Unless a member is ready, the thread waits, and runs its call again.
   Result<Report> wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
 
-  void on_zero_handles(Cpu& cpu) override { waiters_.wake_all(cpu, Status::revoked); }
-  void wake_revoked(Cpu& cpu) override { waiters_.wake_where(cpu, is_revoked, Status::revoked); }
+  void on_zero_handles(Cpu& cpu) override { waiters_.wake_some(cpu, *this, kZeroHandles, is_anyone, Status::revoked); }
+  void wake_revoked(Cpu& cpu) override { waiters_.wake_some(cpu, *this, kRevoked, is_revoked, Status::revoked); }
 
  private:
   friend class ObjectMaker;

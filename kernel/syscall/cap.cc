@@ -8,8 +8,7 @@
 namespace keel::sys {
 namespace {
 
-constexpr u32 kLeavesPerStep = 16;
-constexpr u32 kRevokeSteps = 1;  // per entry
+constexpr u32 kLeavesPerStep = 48;
 
 u64 kind_and_rights(u64 header) { return u64(CapSlot::kind(header)) | u64{CapSlot::rights(header)} << 16; }
 
@@ -85,14 +84,10 @@ Result<void> cap_revoke(CallContext& c, CapIndex capability) {
   if (TRY(begin_revoke(c.cpu, root))) {
     audit(c.cpu, AuditEvent::revoke, c.process().id(), 0, *slot->object, CapSlot::rights(slot->load()));
   }
-  for (u32 i = 0; i < kRevokeSteps; ++i) {
-    if (revoke_step(c.cpu, root, kLeavesPerStep)) {
-      end_revoke(c.cpu, root);
-      c.thread.wait_for_grace(c.cpu);  // calls that found a capability in time may still be under way
-      return {};
-    }
-  }
-  return Status::restart;
+  if (!revoke_step(c.cpu, root, kLeavesPerStep)) return Status::restart;
+  end_revoke(c.cpu, root);
+  c.thread.wait_for_grace(c.cpu);  // calls that found a capability in time may still be under way
+  return {};
 }
 
 Result<CapInfoResult> cap_info(CallContext& c, CapIndex capability) {

@@ -66,7 +66,7 @@ Result<u64> dma_map(CallContext& c, DmaDomain& domain, MemoryObject& memory, u64
   CapSlot& slot = c.slot(CapIndex(c.word(0)));
   ScopeRange window = ScopeRange::of(slot.scope, memory.pages());
   if (first_page > window.count || pages > window.count - first_page) return Status::out_of_range;
-  TRY(domain.map(c.cpu, memory, *slot.node(), window.first + first_page, pages,
+  TRY(domain.map(c.cpu, c.thread.id(), memory, *slot.node(), window.first + first_page, pages,
                  &c.thread.message_page->words[kRegisterWords]));
   return pages;
 }

@@ -8,7 +8,6 @@ namespace {
 
 constexpr u64 kRead = 1, kWrite = 2, kExecute = 4, kFixed = 8, kPopulate = 16;
 constexpr u64 kEager = 1, kContiguous = 2;
-constexpr u64 kPopulatePages = 16;  // at once; the rest appears when touched
 
 Rights rights_for(u64 protection) {
   return Rights(((protection & kRead) != 0 ? rights::memory::read : 0) |
@@ -23,14 +22,29 @@ Protection most_allowed(Rights r) {
                     ((r & rights::memory::execute) != 0 ? kExecute : 0));
 }
 
+// What is left of the range comes with the next entry of the call.
+Result<void> go_on(CallContext& c, u64 address, u64 bytes, const Progress& done) {
+  if (done.finished) return {};
+  c.set_word(0, address + done.bytes);
+  c.set_word(1, bytes - done.bytes);
+  return Status::restart;
+}
+
 }  // namespace
 
 Result<CapIndex> memory_create(CallContext& c, ResourceGroup& group, u64 pages, u64 flags) {
   if (pages == 0) return Status::invalid_argument;
-  auto memory = (flags & kContiguous) != 0 ? TRY(MemoryObject::create_contiguous(c.cpu, group, pages))
-                                           : TRY(MemoryObject::create_anonymous(c.cpu, group, pages));
-  if ((flags & kEager) != 0) {
-    for (u64 done = 0; done < pages;) done += TRY(memory->commit(c.cpu, done, pages - done));
+  const bool contiguous = (flags & kContiguous) != 0;
+  RefPtr<MemoryObject> memory = std::move(c.thread.unfinished);  // this call's, or of one whose registers were changed
+  if (!memory || &memory->group() != &group || memory->pages() != pages || memory->contiguous() != contiguous) {
+    memory = contiguous ? TRY(MemoryObject::create_contiguous(c.cpu, group, pages))
+                        : TRY(MemoryObject::create_anonymous(c.cpu, group, pages));
+  }
+  if (const u64 done = memory->committed_pages(); (flags & kEager) != 0 && done < pages) {
+    if (done + TRY(memory->commit(c.cpu, done, pages - done)) < pages) {
+      c.thread.unfinished = std::move(memory);
+      return Status::restart;
+    }
   }
   return c.publish(memory);
 }
@@ -56,26 +70,18 @@ Result<u64> space_map(CallContext& c, AddressSpace& space, u64 memory, u64 first
                                       .at = VirtAddr(address),
                                       .fixed = (protection & kFixed) != 0}));
   if ((protection & kPopulate) != 0) {
-    // Only a hint: what cannot be had now is had, or fails, when it is touched.
-    (void)space.populate(c.cpu, at, (pages < kPopulatePages ? pages : kPopulatePages) * kPageSize);
+    // Only a hint: what cannot be had now, and all but the first few, is had, or fails, when it is touched.
+    (void)space.populate(c.cpu, at, pages * kPageSize);
   }
   return at.value;
 }
 
 Result<void> space_unmap(CallContext& c, AddressSpace& space, u64 address, u64 bytes) {
-  Progress done = TRY(space.unmap(c.cpu, VirtAddr(address), bytes));
-  if (done.finished) return {};
-  c.set_word(0, address + done.bytes);
-  c.set_word(1, bytes - done.bytes);
-  return Status::restart;
+  return go_on(c, address, bytes, TRY(space.unmap(c.cpu, VirtAddr(address), bytes)));
 }
 
 Result<void> space_protect(CallContext& c, AddressSpace& space, u64 address, u64 bytes, u64 protection) {
-  Progress done = TRY(space.protect(c.cpu, VirtAddr(address), bytes, protection_of(protection)));
-  if (done.finished) return {};
-  c.set_word(0, address + done.bytes);
-  c.set_word(1, bytes - done.bytes);
-  return Status::restart;
+  return go_on(c, address, bytes, TRY(space.protect(c.cpu, VirtAddr(address), bytes, protection_of(protection))));
 }
 
 }  // namespace keel::sys

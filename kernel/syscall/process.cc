@@ -148,11 +148,7 @@ Result<GroupProcessesResult> group_processes(CallContext& c, ResourceGroup& grou
 Result<ThreadListResult> thread_list(CallContext& c, KernelControl&, u64 number, u64 after) {
   Process* process = number == 0 ? nullptr : c.machine().next_process(c.cpu, number - 1);
   if (process == nullptr || process->id() != number) return Status::not_found;
-  // Threads are listed in the order in which they were made, so that of their numbers.
-  Thread* t = nullptr;
-  process->for_each_thread(c.cpu, ~u32{0}, [&](Thread& each) {
-    if (t == nullptr && each.id() > after) t = &each;
-  });
+  Thread* const t = TRY(process->next_thread(c.cpu, after));
   if (t == nullptr) return Status::not_found;
   u64 name[2];
   static_assert(sizeof(name) == sizeof(GroupName));

@@ -22,10 +22,8 @@ Result<void> log_write(CallContext& c, KernelControl&, u64 bytes, u64 level) {
   if (level > u64(LogLevel::debug)) return Status::invalid_argument;
   char text[LogRecord::kMaxText];
   memcpy(text, c.thread.message_page->words, bytes);  // read once
-  for (u64 i = 0; i < bytes; ++i) {
-    if ((text[i] < ' ' && text[i] != '\t') || text[i] == 0x7f)
-      text[i] = '?';  // a record is one line and moves no cursor
-  }
+  // A record is one line and moves no cursor.
+  for (char& at : std::span(text, bytes)) at = (at >= ' ' && at <= '~') || at == '\t' ? at : '?';
   c.machine().log.write(c.cpu, LogLevel(level), &c.process(), {text, bytes});
   return {};
 }

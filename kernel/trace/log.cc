@@ -32,15 +32,25 @@ void Log::write(Cpu& cpu, LogLevel level, const Process* process, std::string_vi
   }
   record.level = u16(level);
   record.bytes = u16(text.size());
-  for (usize i = 0; i < text.size(); ++i) record.text[i] = text[i];
+  memcpy(record.text, text.data(), text.size());
   {
     LockGuard guard(cpu, lock_);
     record.sequence = next_++;
     records_[record.sequence % kRecords] = record;
   }
   if (console_ && level <= (kLogVerbose ? LogLevel::info : LogLevel::notice)) show(record);
-  // Readers run their call again and find the record.
-  waiters_.wake_all(cpu, Status::restart);
+  wake_readers(cpu);
+}
+
+void Log::wake_readers(Cpu& cpu) {
+  u64 next = 0;
+  {
+    LockGuard guard(cpu, lock_);
+    next = next_;
+  }
+  // They run their call again and find the record. Word 0: log_read()'s sequence number.
+  auto is_there = [&](const Thread& t) { return t.state.word[0] < next; };
+  waiters_.wake_some(cpu, cpu.machine.kernel_control(), KObject::kOwnEvent, is_there, Status::restart);
 }
 
 bool Log::read(Cpu& cpu, u64 sequence, LogRecord* out) {
@@ -63,7 +73,9 @@ bool Log::wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadlin
   return true;
 }
 
-void Log::wake_revoked(Cpu& cpu) { waiters_.wake_where(cpu, is_revoked, Status::revoked); }
+void Log::wake_revoked(Cpu& cpu) {
+  waiters_.wake_some(cpu, cpu.machine.kernel_control(), KObject::kRevoked, is_revoked, Status::revoked);
+}
 
 void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, nullptr, text); }
 

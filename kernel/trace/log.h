@@ -35,9 +35,9 @@ class Log {
   // The first record at or after `sequence`; false when there is none yet.
   bool read(Cpu& cpu, u64 sequence, LogRecord* out);
   void set_console(bool enabled) { console_ = enabled; }
-  bool console() const { return console_; }
   // A reader that found nothing at `sequence` waits. False: there is something now.
   bool wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadline deadline);
+  void wake_readers(Cpu& cpu);
   void wake_revoked(Cpu& cpu);
 
  private:

@@ -14,12 +14,7 @@ constexpr u8 kDivisorLatch = 0x80, k8N1 = 0x03, kEnableAndClearFifos = 0x07, kRe
 constexpr u8 kTransmitterEmpty = 0x20;
 // A port that is not there must not hang the boot.
 constexpr u32 kMaxPolls = 100'000;
-
-void write_byte(u8 byte) {
-  for (u32 i = 0; i < kMaxPolls && (in8(kLineStatus) & kTransmitterEmpty) == 0; ++i) {
-  }
-  out8(kData, byte);
-}
+constexpr i64 kFifo = 16;
 
 }  // namespace
 
@@ -34,9 +29,17 @@ void early_console_init() {
 }
 
 void early_console_write(std::string_view text) {
-  for (char c : text) {
-    if (c == '\n') write_byte('\r');
-    write_byte(static_cast<u8>(c));
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (at != end) {
+    for (u32 n = 0; n < kMaxPolls && (in8(kLineStatus) & kTransmitterEmpty) == 0; ++n) {
+    }
+    // An empty transmitter takes as many bytes as its FIFO holds.
+    const char* const stop = end - at < kFifo ? end : at + kFifo - 1;
+    if (*at == '\n') out8(kData, '\r');
+    do {
+      out8(kData, u8(*at++));
+    } while (at != stop && *at != '\n');
   }
 }
 

@@ -19,7 +19,7 @@
 #define TRACE_ENTER 6
 
 /* KObject */
-#define OBJECT_ID 0x60
+#define OBJECT_ID 0x48
 
 /* Thread: its ThreadState */
 #define THREAD_STATE 192

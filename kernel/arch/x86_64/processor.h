@@ -27,9 +27,10 @@ void send_startup(u32 apic_id, u32 page);
 void send_unmaskable(u32 apic_id);
 // Whether the CPU's calls that carry messages take the general way. Any CPU may say so: a path is one word.
 void route_message_paths(Cpu& cpu, bool general);
-// Vectors above those of devices.
+// Of two that wait the higher comes first. What a CPU has left over comes after everything else, else its steps would
+// keep timers and devices waiting: below the vectors of devices. The others are above those.
+inline constexpr u32 kSelfVector = 0x2e;
 inline constexpr u32 kTimerVector = 0xf0;
-inline constexpr u32 kSelfVector = 0xf1;
 inline constexpr u32 kIpiVector = 0xf2;
 inline constexpr u32 kSpuriousVector = 0xff;
 void end_of_interrupt();

@@ -8,6 +8,7 @@
 
 #include "base/format.h"
 #include "user/runtime/capabilities.h"
+#include "user/runtime/clock.h"
 #include "user/runtime/start.h"
 #include "user/runtime/stubs.h"
 #include "user/runtime/thread.h"
@@ -318,6 +319,44 @@ void bench_timer() {
   });
 }
 
+u64 map_touch_unmap(u64 pages) {
+  const CapIndex m = *sys::memory_create(self().group, pages, 0);
+  const u64 at = *sys::space_map(self().space, m.value, 0, pages, 3, 0);
+  for (u64 i = 0; i < pages; ++i) *reinterpret_cast<volatile u64*>(at + i * kPageSize) = 1;
+  (void)sys::space_unmap(self().space, at, pages * kPageSize);
+  (void)sys::cap_delete(m);
+  return at;
+}
+
+// How late the highest thread is, at worst, when its timer goes off while another makes processes and memory.
+void bench_wake_under_load() {
+  static constinit volatile bool stop = false;
+  struct Load {
+    static void run(void*) {
+      (void)sys::thread_set_level(this_thread().thread, kNormalLevel - 1);
+      while (!stop) {
+        (void)map_touch_unmap(100);
+        const auto made = need(sys::process_create(self().group, 0x64616f6c, 0, 0), "process_create");
+        for (CapIndex gone : {made.process, made.space}) (void)sys::cap_delete(gone);
+      }
+    }
+  };
+  const CapIndex n = need(sys::notification_create(self().group), "notification");
+  const CapIndex timer = need(sys::timer_create(self().group, n, 1), "timer_create");
+  Result<Thread> load = Thread::create(&Load::run, nullptr);
+  need(load.status(), "thread");
+  u64 worst = 0;
+  for (u32 i = 0; i < 2000; ++i) {
+    const Deadline due = after(50'000 + i * 37);
+    need(sys::timer_set(timer, due, 0).status(), "timer_set");
+    (void)raw_call<0>(u64(Call::notification_wait), n.value, kForever.value);
+    worst = std::max(worst, now_ns() - due.value);
+  }
+  stop = true;
+  (void)load->join();
+  report("wake_under_load_max", worst);
+}
+
 // From a signal to the first instruction of the thread above, in another space, that waits for it; and there and back.
 void bench_signal() {
   {
@@ -522,19 +561,19 @@ int main() {
       char name[40];
       format_to(name, "map_touch_unmap_{}", pages);
       name[16 + (pages == 1 ? 1 : pages == 64 ? 2 : 4)] = 0;
-      report(name, median(
-                       [&] {
-                         CapIndex m = *sys::memory_create(self().group, pages, 0);
-                         u64 a = *sys::space_map(self().space, m.value, 0, pages, 3, 0);
-                         for (u64 i = 0; i < pages; ++i) *reinterpret_cast<volatile u64*>(a + i * kPageSize) = 1;
-                         (void)sys::space_unmap(self().space, a, pages * kPageSize);
-                         (void)sys::cap_delete(m);
-                       },
-                       20, 4));
+      report(name, median([&] { (void)map_touch_unmap(pages); }, 20, 4));
     }
+    memory = need(sys::memory_create(self().group, 1, 0), "memory");
+    at = need(sys::space_map(self().space, memory.value, 0, 1, 3, 0), "map");
+    report("protect_pair", median([&] {
+             *reinterpret_cast<volatile u64*>(at) = 1;
+             (void)sys::space_protect(self().space, at, kPageSize, 1);
+             (void)sys::space_protect(self().space, at, kPageSize, 3);
+           }));
   }
   bench_messages();
   bench_sizes();
+  bench_wake_under_load();
   say("bench done");
   (void)sys::system_power(find_capability("control"), 1);
   return 0;

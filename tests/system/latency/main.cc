@@ -1,5 +1,5 @@
-// What could keep interrupts off for long: each boot does one of these (test=N), while a plugin of the emulator counts
-// the longest stretch of instructions in the kernel (tools/lib/irqs_off.c, tools/bench).
+// What could keep interrupts off for long: each boot does one of these (test=N), while a plugin of the emulator
+// counts the longest stretch of instructions in the kernel (tools/lib/irqs_off.c, tools/bench).
 #include <cstring>
 #include <vector>
 
@@ -47,6 +47,10 @@ latency_code:             # rdi: what, rsi: its operand
     je 2f
     cmpq $3, %rdi
     je 3f
+    cmpq $4, %rdi
+    je 4f
+    cmpq $5, %rdi
+    je 6f
 1:  movq %rsi, %rdi       # waits for a notification
     movq $-1, %rsi
     movl $46, %eax
@@ -60,6 +64,20 @@ latency_code:             # rdi: what, rsi: its operand
 3:  movq $-1, %r8         # waits on a word, which is 0
     xorl %edx, %edx
     movl $50, %eax
+    syscall
+    movl $12, %eax
+    syscall
+4:  movq %rsi, %rbx       # reads the log for ever
+    xorl %esi, %esi
+5:  movq %rbx, %rdi
+    movq $-1, %rdx
+    movl $82, %eax
+    syscall
+    incq %rsi
+    jmp 5b
+6:  movq %rsi, %rdi       # waits for a process
+    movq $-1, %rsi
+    movl $4, %eax
     syscall
     movl $12, %eax
     syscall
@@ -148,11 +166,44 @@ void eager() {
   const CapIndex memory = need(sys::memory_create(self().group, 16'384, 1), "memory_create");
   need(sys::cap_delete(memory).status(), "cap_delete");
 }
+void contiguous() {
+  const CapIndex memory = need(sys::memory_create(self().group, 1000, 2), "memory_create");
+  need(sys::cap_delete(memory).status(), "cap_delete");
+}
+void populate() {
+  const CapIndex memory = need(sys::memory_create(self().group, 64, 0), "memory_create");
+  static_cast<void>(need(sys::space_map(self().space, memory.value, 0, 64, 3 | 16, 0), "space_map"));
+}
+void list() {
+  const Child c = child();
+  const u64 bell =
+      need(sys::cap_grant(c.process, need(sys::notification_create(self().group), "n").value, 0x3f, 0), "grant");
+  for (u32 i = 0; i < 1000; ++i) thread(c, 1, bell);
+  const CapIndex control = find_capability("control");
+  const u64 number = need(sys::process_info(c.process), "process_info").id;
+  u64 last = 0;
+  for (u32 i = 0; i < 1000; ++i) last = need(sys::thread_list(control, number, last), "thread_list").id;
+  for (u64 after : {last - 1, u64{0}, last}) static_cast<void>(sys::thread_list(control, number, after));
+  finish(c);
+}
+void exit() {
+  const Child waiters = child(), c = child();
+  const u64 watched = need(sys::cap_grant(waiters.process, c.process.value, rights::process::wait, 0), "grant");
+  for (u32 i = 0; i < 1000; ++i) thread(waiters, 5, watched);
+  finish(c);
+  sleep_until(after(200 * kMillisecond));
+  finish(waiters);
+}
 void log() {
+  const Child c = child();
+  const u64 control =
+      need(sys::cap_grant(c.process, find_capability("control").value, rights::kernel_control::log_read, 0), "grant");
+  for (u32 i = 0; i < 100; ++i) thread(c, 4, control);
   for (u32 i = 0; i < 300; ++i) {
-    std::memset(message_page().words, 'x', 200);
-    static_cast<void>(sys::log_write(find_capability("control"), 200, 2));
+    std::memset(message_page().words, 'x', 240);
+    static_cast<void>(sys::log_write(find_capability("control"), 240, 2));
   }
+  finish(c);
 }
 
 }  // namespace
@@ -164,8 +215,10 @@ int main() {
   need(sys::space_unmap(self().space, here, kPageSize).status(), "space_unmap");
   g_code = code.value;
   need(sys::thread_set_level(self().thread, kNormalLevel).status(), "level");
-  constexpr void (*kWhat[])() = {&revoke, &teardown, &threads, &words, &port, &dma, &log, &eager};
-  const u64 n = u64(argument_value("test")[0] - '0');
+  constexpr void (*kWhat[])() = {&revoke, &teardown, &threads,    &words,    &port, &dma,
+                                 &log,    &eager,    &contiguous, &populate, &list, &exit};
+  u64 n = 0;
+  for (char c : argument_value("test")) n = n * 10 + u64(c - '0');
   if (n < sizeof(kWhat) / sizeof(kWhat[0])) kWhat[n]();
   sleep_until(after(200 * kMillisecond));  // what is left over
   say("latency done");
