@@ -57,9 +57,8 @@ Cpu& choose_cpu(Cpu& here, const Thread& thread) {
 }
 
 Result<void> set_affinity(Cpu& here, Thread& thread, u64 mask) {
-  bool possible = false;
-  for (u32 i = 0; i < here.machine.cpu_count.load(kAcquire); ++i) possible = possible || (mask >> i % 64 & 1) != 0;
-  if (!possible) return Status::invalid_argument;
+  const u32 count = here.machine.cpu_count.load(kAcquire);
+  if ((mask & (count < 64 ? (u64{1} << count) - 1 : ~u64{0})) == 0) return Status::invalid_argument;
   thread.affinity = mask;
   obey_affinity(here, thread);
   return {};

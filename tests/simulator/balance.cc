@@ -25,8 +25,9 @@ std::function<void()> balance(World& w) {
   }
   return [&w, used, count] {
     const u64 fair = kTours * kTourNs * w.cpus();
-    // Where several CPUs exchange, chance has a part. Who never had a CPU to itself would get 3/4 of its share on two.
-    const u64 margin = w.cpus() == 2 ? fair / 5 : fair / 3;
+    // On two CPUs who never had one for itself would get 3/4 of its share. On more chance has a part: who comes last at
+    // each of them may be given on before it had a turn.
+    const u64 margin = w.cpus() == 2 ? fair / 5 : fair * 2 / 5;
     for (u64 time : *used) {
       if (time >= fair - margin && time <= fair + margin) continue;
       w.say("%llu us where %llu us are fair", time / 1000, fair / 1000);

@@ -62,8 +62,8 @@ u64 settled_kernel_bytes() {
   }
   return bytes;
 }
-// Free objects that each CPU keeps at hand hold a slab of each of 13 sizes.
-u64 cache_slack() { return 8 + 13 * (sys::system_info(find_capability("control"))->cpus - 1); }
+// Free objects that each CPU keeps at hand hold up to two slabs of each of 13 sizes.
+u64 cache_slack() { return 8 + 26 * (sys::system_info(find_capability("control"))->cpus - 1); }
 // Waits until the kernel's objects are gone: it frees in steps, on whichever CPU.
 void expect_kernel_bytes(Check& check, u64 before) {
   const CapIndex group = self().group;
