@@ -64,9 +64,7 @@ struct MessagePage {
   u64 words[kMaxMessageWords];        // words 8 and on of a message; words 0-7 are in registers
   u64 capabilities[kMaxMessageCaps];  // in: indices to send; out: indices received
   u64 deadline;                       // of call, reply_receive and receive, when the descriptor says so
-  u64 trace_id;                       // causality hint of the running coroutine; never trusted
-  u64 span_id;
-  u64 reserved[25];
+  u64 reserved[27];
 };
 static_assert(sizeof(MessagePage) == 4096);
 
@@ -150,7 +148,8 @@ struct TraceRecord {
   u16 status = 0;
   u32 thread = 0;
   u64 data = 0;
-  u64 process = 0;
+  u32 process = 0;
+  u32 trace = 0;  // low half of the trace id of the context that the thread ran on
 };
 static_assert(sizeof(TraceRecord) == 32);
 inline constexpr u32 kTraceRecordsPerRead = 120;

@@ -25,7 +25,7 @@ add_link_options(-fuse-ld=lld-19 -fsanitize=${KEEL_SANITIZE})
 keel_glob(base_sources ${KEEL_ROOT}/base/*.cc)
 keel_glob_portable_kernel(portable_sources)
 # Start-up of the hardware; a host program makes its Machine itself.
-list(FILTER portable_sources EXCLUDE REGEX "/kernel/core/main\\.cc$")
+list(FILTER portable_sources EXCLUDE REGEX "/kernel/platform/main\\.cc$")
 keel_glob(host_sources ${KEEL_ROOT}/kernel/arch/host/*.cc)
 add_library(keel_kernel_host STATIC ${base_sources} ${portable_sources} ${host_sources})
 add_dependencies(keel_kernel_host ${KEEL_GENERATED})

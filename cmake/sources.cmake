@@ -15,7 +15,7 @@ function(keel_glob_portable_kernel out)
   endforeach()
   keel_glob(found ${patterns})
   if(KEEL_ARCH STREQUAL host)
-    list(FILTER found EXCLUDE REGEX "kernel/core/main\\.cc$")  # start-up of real hardware
+    list(FILTER found EXCLUDE REGEX "kernel/platform/main\\.cc$")  # start-up of real hardware
   endif()
   set(${out} ${found} PARENT_SCOPE)
 endfunction()

@@ -27,10 +27,7 @@ class Lease final : public CapNode, public TimerEntry, public Work {
   Deadline expiry() const { return expiry_; }
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   Lease(Cpu& home, Deadline expiry) : home_(home), expiry_(expiry) {}
   ~Lease() override = default;
   void expired(Cpu& cpu) override { retire(cpu); }

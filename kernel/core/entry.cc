@@ -16,8 +16,8 @@ namespace {
 
 void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data = 0, u16 status = 0) {
   const bool idle = thread == nullptr;
-  cpu.trace.add(
-      {cpu.now_tsc(), event, code, status, idle ? 0 : u32(thread->id()), data, idle ? 0 : thread->process->id()});
+  cpu.trace.add({cpu.now_tsc(), event, code, status, idle ? 0 : u32(thread->id()), data,
+                 idle ? 0 : u32(thread->process->id()), idle ? 0 : u32(thread->context->causality.trace)});
 }
 
 constexpr u32 kWorkSteps = 2;  // per entry: law 3 and docs/invariants.md, "bounded work"

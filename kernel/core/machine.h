@@ -7,7 +7,6 @@
 #include "abi/types.h"
 #include "base/intrusive_tree.h"
 #include "kernel/cap/seal.h"
-#include "kernel/core/boot_info.h"
 #include "kernel/core/clock.h"
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
@@ -19,6 +18,7 @@
 #include "kernel/mm/heap.h"
 #include "kernel/object/interrupt.h"
 #include "kernel/object/singletons.h"
+#include "kernel/platform/boot_info.h"
 #include "kernel/platform/platform.h"
 #include "kernel/trace/log.h"
 

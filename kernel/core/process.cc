@@ -127,12 +127,7 @@ void Process::finish_exit(Cpu& cpu) {
     handler.swap(handler_);
     watcher.swap(watcher_);
   }
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::ok, exit_status_);
+  waiters_.wake_all(cpu, Status::ok, exit_status_);
   watcher.signal(cpu);
   watcher.release(cpu);
   handler.release(cpu);
@@ -174,23 +169,9 @@ Result<void> Process::watch(Cpu& cpu, const BindRequest<Notification>& target) {
 }
 
 // Nobody can see the process any more; it runs on while it has threads.
-void Process::on_zero_handles(Cpu& cpu) {
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
-}
+void Process::on_zero_handles(Cpu& cpu) { waiters_.wake_all(cpu, Status::revoked); }
 
-void Process::wake_revoked(Cpu& cpu) {
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, is_revoked, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
-}
+void Process::wake_revoked(Cpu& cpu) { waiters_.wake_where(cpu, is_revoked, Status::revoked); }
 
 Process::Handler Process::handler(Cpu& cpu) {
   LockGuard guard(cpu, lock_);

@@ -98,10 +98,7 @@ class Process final : public KObject {
  private:
   friend class Thread;
   friend class Machine;
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   // The steps of going, as a piece of work apart from freeing the object.
   class Teardown final : public Work {

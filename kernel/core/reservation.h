@@ -40,10 +40,7 @@ class Reservation final : public KObject {
   CpuBudget& budget() { return budget_; }
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   Reservation(Cpu& cpu, ResourceGroup& group);
   ~Reservation() override = default;
   void destroy(Cpu& cpu) override;

@@ -36,6 +36,13 @@ struct ReadyLink {
   ReadyList* list = nullptr;
 };
 
+// What a piece of work belongs to, by the word of who began it: for people who look for where time went, never for
+// decisions.
+struct Causality {
+  u64 trace = 0;  // 0: nothing that anybody asked to follow
+  u64 span = 0;
+};
+
 // A right to CPU time. Each thread has one of its own, and runs on its caller's while it serves a call.
 struct SchedulingContext {
   void set_level(u32 to);
@@ -46,9 +53,8 @@ struct SchedulingContext {
   Thread* owner = nullptr;
   Account* account = nullptr;  // of the CPU that its owner is on
   u64 consumed = 0;            // time stamp counter units, of all threads that ran on it
-  u64 trace_id = 0;            // causality: travels with the context along calls
-  u64 span_id = 0;
-  ReadyList* list = nullptr;  // where a thread that runs on it is queued: of the account and the level
+  Causality causality;         // travels with the context along calls
+  ReadyList* list = nullptr;   // where a thread that runs on it is queued: of the account and the level
 };
 
 // One claim on the normal class's time: a group's own threads, or a child group.

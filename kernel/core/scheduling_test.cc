@@ -83,10 +83,10 @@ TEST_F(SchedulingTest, ABudgetIsWhatAThreadGetsInEachPeriod) {
     EXPECT_EQ(k.cpu().current, &t);
     k.advance(299 * kUs);
     EXPECT_EQ(k.cpu().current, &t);
-    EXPECT_EQ(n->take(), 0u);
+    EXPECT_EQ(n->take(k.cpu()), 0u);
     k.advance(2 * kUs);
     EXPECT_EQ(k.cpu().current, &busy);
-    EXPECT_EQ(n->take(), 4u);
+    EXPECT_EQ(n->take(k.cpu()), 4u);
     k.check();
     k.advance(698 * kUs);
     EXPECT_EQ(k.cpu().current, &busy);
@@ -381,6 +381,22 @@ TEST_F(LendingTest, WhenTheCallerDiesTheServerIsOnItsOwnAndHurries) {
   EXPECT_EQ(runs(), &server);
 }
 
+TEST_F(LendingTest, WhenTheServerTurnsToAnotherPort) {
+  MUST(reservation->bind(k.cpu(), server));
+  const CapIndex second = k.give(server, *MUST(Port::create(k.cpu(), k.root(), 0)));
+  EXPECT_TRUE(k.call(client, Call::send, k.copy(server, receive, client, rights::port::send)).ok());
+  EXPECT_TRUE(k.result(server).ok());  // nobody waits for its answer
+  runs();
+  k.advance(101 * kUs);
+  call(waiter);
+  EXPECT_EQ(runs(), &server);
+  EXPECT_EQ(server.context, &waiter.own_context);
+  EXPECT_TRUE(k.call(server, Call::receive, second).waits);
+  EXPECT_EQ(server.context, &server.own_context);
+  EXPECT_EQ(waiter.borrower, nullptr);
+  k.check();
+}
+
 TEST_F(LendingTest, WhenTheServerDies) {
   exhaust();
   call(waiter);
@@ -522,7 +538,7 @@ TEST_F(SchedulingTest, AGroupsBudgetLimitsAllItsThreadsInEveryClass) {
   expect_near(consumed(*g), 300 * kMs, 100 * kUs);
   EXPECT_EQ(consumed(*g), consumed(normal) + consumed(high));
   expect_near(consumed(outside), 700 * kMs, 100 * kUs);
-  EXPECT_EQ(n->take(), 2u);
+  EXPECT_EQ(n->take(k.cpu()), 2u);
   EXPECT_EQ(g->budget().overruns(), 100u);
   g->set_cpu(k.cpu(), 0, 0, 100);  // all that are parked come back
   EXPECT_EQ(runs(), &high);
@@ -577,14 +593,14 @@ TEST_F(SchedulingTest, MemoryPressureIsToldOncePerCrossing) {
   tell_pressure(*g, n.get(), 8, 100);
   MUST(child->charge(Resource::frames, 100));
   k.settle();
-  EXPECT_EQ(n->take(), 0u);
+  EXPECT_EQ(n->take(k.cpu()), 0u);
   for (u32 i = 0; i < 3; ++i) {
     MUST(child->charge(Resource::frames, 1));
     k.settle();
-    EXPECT_EQ(n->take(), 8u);
+    EXPECT_EQ(n->take(k.cpu()), 8u);
     MUST(child->charge(Resource::frames, 1));
     k.settle();
-    EXPECT_EQ(n->take(), 0u);
+    EXPECT_EQ(n->take(k.cpu()), 0u);
     child->uncharge(Resource::frames, 2);
   }
   child->uncharge(Resource::frames, 100);
@@ -592,7 +608,7 @@ TEST_F(SchedulingTest, MemoryPressureIsToldOncePerCrossing) {
   EXPECT_LE(k.root().limit(Resource::frames), 32 * kMiB / kPageSize);
   MUST(k.root().charge(Resource::frames, 1));
   k.settle();
-  EXPECT_EQ(n->take(), 1u);
+  EXPECT_EQ(n->take(k.cpu()), 1u);
   k.root().uncharge(Resource::frames, 1);
   tell_pressure(k.root(), nullptr, 0, 0);
 }

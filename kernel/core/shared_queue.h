@@ -1,4 +1,5 @@
-// SharedQueue: threads of any CPU that wait for one thing: a word, the end of a process, a record of the log.
+// SharedQueue: threads of any CPU that wait for one thing: a word, the end of a process, a record of the log, a member
+// of a wait set.
 //
 // A waker takes threads out under the lock, which claims them: from then on the waker, and nobody else, ends their
 // wait, by mail to their custodian where that is another CPU. Whatever else would end it (a deadline, a cancellation)
@@ -45,6 +46,19 @@ class SharedQueue {
   // Ends the waits of claimed threads. Status::restart: they run their call again.
   static void wake(Cpu& cpu, WaitQueue& claimed, Status status, u64 word0) {
     while (Thread* t = claimed.pop_front()) t->wake_claimed(cpu, status, word0);
+  }
+  // Both for up to `most` of those that are wanted.
+  template <class Wanted>
+  void wake_where(Cpu& cpu, Wanted wanted, Status status, u64 word0 = 0, u64 most = ~u64{0}) EXCLUDES(lock_) {
+    WaitQueue claimed;
+    {
+      LockGuard guard(cpu, lock_);
+      (void)claim(most, wanted, claimed);
+    }
+    wake(cpu, claimed, status, word0);
+  }
+  void wake_all(Cpu& cpu, Status status, u64 word0 = 0) EXCLUDES(lock_) {
+    wake_where(cpu, [](const Thread&) { return true; }, status, word0);
   }
   // Its custodian takes it out for another reason. False: somebody has claimed it.
   static bool leave(Cpu& cpu, Thread& thread) {

@@ -136,10 +136,11 @@ void Thread::change_home(Cpu& from, Cpu& to) {
 void Thread::depart(Cpu& from, Cpu& to, Travel what) {
   const bool leaves_home = run_on == &from && &to != &from;
   set_flags(kMoving);
-  phase = {ThreadStatus::waiting, WaitKind::travel, phase.fault};
+  phase = {ThreadStatus::waiting, WaitKind::travel, phase.fault, phase.forwarded};
   travel_ = what;
   // A port keeps no server that is about to receive elsewhere.
   if (leaves_home && serves != nullptr && what == Travel::call && caller == nullptr) serves->dismiss(*this);
+  if (caller != nullptr) own_context.causality = context->causality;
   if (leaves_home) {
     part(from);
   } else if (caller != nullptr && !away_ && &to != &from) {
@@ -151,8 +152,9 @@ void Thread::depart(Cpu& from, Cpu& to, Travel what) {
     context = &own_context;
   }
   change_home(from, to);
-  if (&to == &from) arch::relax();  // it waits for another CPU's mail
-  from.send(to, traveller_);        // from here on it may be running elsewhere
+  if (has_flags(kTimed)) TimerQueue::remove(from, *this);  // its call, which is forwarded, has a deadline
+  if (&to == &from) arch::relax();                         // it waits for another CPU's mail
+  from.send(to, traveller_);                               // from here on it may be running elsewhere
 }
 
 // It leaves the CPU that it runs on. Contexts do not cross CPUs; who waits for its reply stays (I6).
@@ -195,7 +197,10 @@ void Thread::arrived(Cpu& on) {
   }
   clear_flags(kMoving);
   if (run_on == &on) settle(on);
-  if (travel_ == Travel::ready || has_flags(kExiting)) {
+  if (travel_ == Travel::forward) {
+    if (has_flags(kTimed)) on.timers.add(on, *this, deadline());
+    static_cast<Port*>(wait.object)->take_forwarded(on, *this);
+  } else if (travel_ == Travel::ready || has_flags(kExiting)) {
     make_ready(on);
   } else if (travel_ == Travel::call) {
     visit(on, *this);
@@ -269,7 +274,7 @@ void Thread::end_wait_with_handoff(Cpu& on) {
 
 void Thread::leave_callee(Cpu& on) {
   if (reply_object != nullptr) {
-    reply_object->forget_caller();
+    reply_object->forget_caller(on);
     reply_object = nullptr;
   }
   Thread* server = callee;
@@ -310,7 +315,7 @@ void Thread::abort_wait(Cpu& on, Status result) {
 }
 
 bool Thread::call_home(Cpu& on) {
-  if (phase.wait == WaitKind::reply) return false;
+  if (phase.wait == WaitKind::reply || phase.forwarded) return false;
   if (phase.wait == WaitKind::grace) return true;  // soon over
   if (phase.wait == WaitKind::travel) {
     if (travel_ == Travel::call) state.restart_call();
@@ -329,8 +334,7 @@ void Thread::expired(Cpu& on) {
 
 void Thread::start(Cpu& on, u64 entry, u64 stack, u64 argument0, u64 argument1) {
   state.start(entry, stack, argument0, argument1);
-  Cpu& to = choose_cpu(on, *this);
-  run_at(on, to);
+  if (!reservation) run_at(on, choose_cpu(on, *this));  // that is one CPU's
   make_ready(on);
 }
 

@@ -54,6 +54,7 @@ enum class WaitKind : u8 {
   word,          // in a word bucket
   exit,          // in a process's queue
   log,           // in the log's queue
+  set,           // in a wait set's queue
   stopped,       // suspended or in a process that is going: not ready although nothing is awaited
   travel,        // in a mailbox (kMoving is set)
   grace,         // until nobody reads any more what it has revoked
@@ -72,8 +73,8 @@ struct WaitRecord {
 struct Phase {
   ThreadStatus status = ThreadStatus::fresh;
   WaitKind wait = WaitKind::none;
-  bool fault = false;  // send, reply: the message is the thread's fault record
-  u8 reserved = 0;
+  bool fault = false;      // send, reply: the message is the thread's fault record
+  bool forwarded = false;  // send, reply: a server handed the call on; it cannot begin anew
 };
 static_assert(sizeof(Phase) == 4);
 
@@ -180,16 +181,18 @@ class Thread final : public KObject, public TimerEntry {
 
   // --- Between CPUs
   enum class Travel : u8 {
-    ready,  // it goes where it runs, and is made ready there
-    call,   // its system call is carried out there
-    fault,  // its fault is delivered there
-    wake,   // it stays: who claimed it out of a shared queue tells its custodian
+    ready,    // it goes where it runs, and is made ready there
+    call,     // its system call is carried out there
+    fault,    // its fault is delivered there
+    forward,  // its call, which a server forwarded, goes to the port that it waits for
+    wake,     // it stays: who claimed it out of a shared queue tells its custodian
   };
   // Sends it away. It is local and in no queue; and nobody's to look at afterwards, unless it is_here().
   void depart(Cpu& from, Cpu& to, Travel what);
   // A queue gives it to the caller to wake: see SharedQueue.
   void wake_claimed(Cpu& cpu, Status status, u64 word0);
-  // It waits here and runs elsewhere: its wait is cut short, its call begins anew there. False: it waits for a reply.
+  // It waits here and runs elsewhere: its wait is cut short, its call begins anew there. False: it waits for a reply,
+  // or is to get one from whom its call was forwarded to.
   bool call_home(Cpu& cpu);
   bool is_here(const Cpu& cpu) const { return home() == &cpu; }
   // It waits for the reply of a server that is on its way here, with which it came.
@@ -239,10 +242,7 @@ class Thread final : public KObject, public TimerEntry {
   Thread* deputy() const { return callee != nullptr ? callee : borrower; }
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   Thread(ResourceGroup& group, Process& process, u32 level);
   ~Thread() override = default;

@@ -92,10 +92,7 @@ class ResourceGroup final : public KObject {
 
  private:
   void tell_nobody(Cpu& cpu);
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   // Signals from a place where that is allowed: charges are made under any lock.
   class Pressure final : public Work {

@@ -121,7 +121,7 @@ KEEL_FAST void fast_signal(KEEL_FAST_PARAMETERS) {
     thread = waiter;
     [[clang::musttail]] return wake(KEEL_FAST_ARGUMENTS);
   }
-  if (notification->port() != nullptr) [[unlikely]] {
+  if (notification->observer() != nullptr) [[unlikely]] {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   notification->add_quietly(w0);  // and that is all; the words stay the caller's own
@@ -141,7 +141,7 @@ KEEL_FAST void fast_wait(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
   }
   if (notification->bits() != 0) {
-    if (notification->port() != nullptr) [[unlikely]] {
+    if (notification->observer() != nullptr) [[unlikely]] {
       [[clang::musttail]] return arch::entry_slow_call(KEEL_FAST_ARGUMENTS);
     }
     w0 = notification->take_quietly();
@@ -181,8 +181,8 @@ KEEL_FAST static void interrupt_path(KEEL_FAST_PARAMETERS) {
     [[clang::musttail]] return arch::entry_slow_interrupt(KEEL_FAST_ARGUMENTS);
   }
   if constexpr (Traced) {
-    cpu->trace.add(
-        {arch::fast_clock(*cpu), TraceEvent::interrupt, u8(target), 0, u32(from->id()), 0, from->process->id()});
+    cpu->trace.add({arch::fast_clock(*cpu), TraceEvent::interrupt, u8(target), 0, u32(from->id()), 0,
+                    u32(from->process->id()), u32(from->context->causality.trace)});
   }
   arch::acknowledge_interrupt();
   interrupt->count_plain();

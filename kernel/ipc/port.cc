@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <utility>
+
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 #include "kernel/group/group.h"
@@ -12,24 +14,13 @@
 namespace keel {
 
 Result<RefPtr<Port>> Port::create(Cpu& cpu, ResourceGroup& group, u32 queue_messages) {
-  Queued* queue = nullptr;
+  auto port = RefPtr<Port>::adopt(TRY(make<Port>(cpu, group, group)));
+  if (queue_messages == 0) return port;
   const usize bytes = queue_messages * sizeof(Queued);
   TRY(group.charge(Resource::queue_bytes, bytes));
-  if (queue_messages > 0) {
-    Result<void*> memory = heap_of(cpu).allocate(cpu, group, bytes);
-    if (!memory.has_value()) {
-      group.uncharge(Resource::queue_bytes, bytes);
-      return memory.status();
-    }
-    queue = static_cast<Queued*>(*memory);
-  }
-  auto port = make<Port>(cpu, group, group, queue, queue_messages);
-  if (!port.has_value()) {
-    if (queue != nullptr) heap_of(cpu).free(cpu, group, queue, bytes);
-    group.uncharge(Resource::queue_bytes, bytes);
-    return port.status();
-  }
-  return RefPtr<Port>::adopt(*port);
+  port->capacity_ = queue_messages;  // from here on destroy() gives the charge back
+  port->queue_ = static_cast<Queued*>(TRY(heap_of(cpu).allocate(cpu, group, bytes)));
+  return port;
 }
 
 void Port::destroy(Cpu& cpu) {
@@ -47,6 +38,7 @@ static void join(Cpu& cpu, Thread& client, Thread& server) {
   server.caller = &client;
   if (client.run_on != &cpu || server.run_on != &cpu) {  // a context does not cross CPUs; its level does
     if (server.own_context.level < client.context->level) server.own_context.set_level(client.context->level);
+    server.own_context.causality = client.context->causality;
     return;
   }
   if (cpu.current == &server) {
@@ -57,21 +49,11 @@ static void join(Cpu& cpu, Thread& client, Thread& server) {
   }
 }
 
-static void message_of_fault(const Thread& t, u64* words) {
-  words[0] = u64(t.fault.kind);
-  words[1] = t.fault.address;
-  words[2] = t.fault.detail;
-  words[3] = t.state.rip;
-  words[4] = t.state.rsp;
-  words[5] = t.id();
-  words[6] = t.process->id();
-  words[7] = 0;
-}
-
 static Result<void> hand_over(Cpu& cpu, Thread& client, Thread& server, u64 badge) {
   if (client.phase.fault) {
-    u64 words[kRegisterWords];
-    message_of_fault(client, words);
+    const FaultRecord& f = client.fault;
+    const u64 words[] = {u64(f.kind), f.address,           f.detail, client.state.rip, client.state.rsp,
+                         client.id(), client.process->id()};
     deliver_words(server, words, 7, badge, MessageKind::fault);
     return {};
   }
@@ -101,11 +83,59 @@ void Port::deliver_fault(Cpu& cpu, Thread& thread, u64 badge) {
   thread.begin_wait(cpu, WaitKind::send, this, kNoCapability, kForever);
   thread.phase.fault = true;
   thread.set_flags(Thread::kFaulted);
+  submit(cpu, thread, badge);
+}
+
+void Port::submit(Cpu& cpu, Thread& client, u64 badge) {
   Thread* server = receiver(cpu);
-  if (server == nullptr) return add_caller(cpu, thread, badge);
-  (void)hand_over(cpu, thread, *server, badge);  // a fault carries no capability: cannot fail
-  join(cpu, thread, *server);
+  if (server == nullptr) return add_caller(cpu, client, badge);
+  (void)hand_over(cpu, client, *server, badge);  // cannot fail without capabilities
+  join(cpu, client, *server);
   server->end_wait_with_handoff(cpu);
+}
+
+Result<void> Port::forward(Cpu& cpu, Thread& sender, u64 badge) {
+  const Descriptor d{sender.state.rax};
+  TRY(check_descriptor(d));
+  if (d.has_deadline()) return Status::invalid_argument;  // the call has its own
+  Thread* client = sender.caller;
+  if (client == nullptr || client->phase.fault) return Status::bad_state;
+  if (!has_receiver_right()) return Status::peer_died;
+  Thread* server = is_local(cpu) ? receiver(cpu) : nullptr;
+  if (server != nullptr) {
+    TRY(transfer_message(cpu, sender, *server, badge, MessageKind::call));
+  } else if (d.words() > kRegisterWords || d.capabilities() > 0) {
+    return Status::would_block;  // it would have to lie where the caller can get at it
+  } else {
+    client->state.rax = Descriptor::make(d.words());
+    for (u32 i = 0; i < kRegisterWords; ++i) client->state.word[i] = sender.word(i);
+  }
+  client->leave_callee(cpu);
+  client->phase = {ThreadStatus::waiting, WaitKind::send, false, true};
+  client->wait.object = this;
+  client->wait.capability = kNoCapability;  // it has none for this port
+  client->wait.key = badge;
+  if (server != nullptr) {
+    join(cpu, *client, *server);
+    server->end_wait_with_message(cpu);
+  } else if (is_local(cpu)) {
+    add_caller(cpu, *client, badge);
+  } else {
+    add_ref();  // dropped in take_forwarded()
+    client->depart(cpu, *home(), Thread::Travel::forward);
+  }
+  return {};
+}
+
+void Port::take_forwarded(Cpu& cpu, Thread& client) {
+  if (!is_local(cpu)) return client.depart(cpu, *home(), Thread::Travel::forward);  // it has moved on
+  client.phase.wait = WaitKind::send;
+  if (!has_receiver_right() || client.take_cancel()) {
+    client.end_wait(cpu, has_receiver_right() ? Status::cancelled : Status::peer_died);
+  } else {
+    submit(cpu, client, client.wait.key);
+  }
+  drop_ref();
 }
 
 // Smaller is served first.
@@ -118,7 +148,7 @@ void Port::add_caller(Cpu& cpu, Thread& client, u64 badge) {
   client.wait.key = badge;
   client.urgency = urgency_of(client, next_arrival_++);
   callers_.insert(client);
-  ++backlog_;
+  count(cpu, 1);
   refresh_servers(cpu);
 }
 
@@ -171,19 +201,35 @@ Result<void> Port::take_caller(Cpu& cpu, Thread& client, Thread& server) {
   return {};
 }
 
-void Port::take_message(Thread& server) {
+// What is here to be received has become more, or less: one message at a time.
+void Port::count(Cpu& cpu, i32 more) {
+  backlog_ += u32(more);
+  if (observer_ != nullptr && (more > 0 || backlog_ == 0)) observer_->set_pending(cpu, more > 0);
+}
+
+const Port::Queued& Port::take_message(Cpu& cpu) {
   const u8 place = order_[0];
-  const Queued& message = queue_[place];
-  deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
   --queued_;
-  --backlog_;
   memmove(&order_[0], &order_[1], queued_);
   order_[queued_] = place;
+  count(cpu, -1);
+  return queue_[place];
+}
+
+u32 Port::receive_batch(Cpu& cpu, MessagePage& page) {
+  u32 n = 0;
+  for (u64* to = page.words; n < kBatch && queued_ > 0; ++n) {
+    const Queued& message = take_message(cpu);
+    *to++ = message.badge;
+    for (u32 i = 0; i < kRegisterWords; ++i) *to++ = i < message.word_count ? message.words[i] : 0;
+  }
+  return n;
 }
 
 Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
   if (server.lender != nullptr) server.lender->stop_lending(cpu);  // it is done with what it borrowed for
   enlist(server, through);
+  server.own_context.causality = {};  // what it did is over
   Result<void> received = take(cpu, server, through, deadline);
   // It has a new master, or none: what it inherited for the last one goes, what it must inherit for this one comes.
   if (backlog_ != 0 || server.own_context.level != server.own_context.base_level) {
@@ -195,7 +241,7 @@ Result<void> Port::receive(Cpu& cpu, Thread& server, CapIndex through, Deadline 
 
 Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline) {
   if (Notification* notification = bound(cpu)) {
-    if (u64 bits = notification->take()) {
+    if (u64 bits = notification->take(cpu)) {
       deliver_words(server, &bits, 1, 0, MessageKind::signal);
       return {};
     }
@@ -205,7 +251,9 @@ Result<void> Port::take(Cpu& cpu, Thread& server, CapIndex through, Deadline dea
   for (u32 tries = 0; queued_ > 0 || has_callers(); ++tries) {
     if (tries == 16) return Status::restart;
     if (queued_ > 0 && (!has_callers() || queue_[order_[0]].level >= best_level())) {
-      take_message(server);
+      const Queued& message = take_message(cpu);
+      deliver_words(server, message.words, message.word_count, message.badge, MessageKind::send);
+      server.own_context.causality = message.causality;
       return {};
     }
     if (take_caller(cpu, *callers_.first(), server).has_value()) return {};
@@ -262,7 +310,7 @@ void Port::change_home(Cpu& to) {
 bool Port::follow_receiver(Cpu& to) {
   const Notification* notification = bound(*home());
   if (!is_quiet() || receiver_ != nullptr || !servers_.empty() ||
-      (notification != nullptr && !notification->is_quiet()))
+      (notification != nullptr && notification->has_waiters()))
     return false;
   change_home(to);
   return true;
@@ -285,14 +333,13 @@ bool Port::follow_caller(Cpu& cpu, Thread& client) {
 void Port::caller_left(Cpu& cpu, Thread& thread) {
   if (!thread.caller_hook.linked()) return;
   callers_.erase(thread);
-  --backlog_;
+  count(cpu, -1);
   thread.stop_lending(cpu);
   refresh_servers(cpu);
 }
 
-void Port::set_signal_pending(bool pending) {
-  if (pending != signal_pending_) backlog_ += pending ? 1 : -1;
-  signal_pending_ = pending;
+void Port::set_pending(Cpu& cpu, bool pending) {
+  if (pending != std::exchange(signal_pending_, pending)) count(cpu, pending ? 1 : -1);
 }
 
 Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
@@ -300,8 +347,10 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   TRY(check_descriptor(d));
   if (d.words() > kRegisterWords) return Status::too_big;
   if (d.capabilities() > 0 || d.has_deadline()) return Status::invalid_argument;
+  if (!has_receiver_right()) return Status::peer_died;
   if (Thread* server = receiver(cpu)) {
     deliver_words(*server, sender.state.word, d.words(), badge, MessageKind::send);
+    server->own_context.causality = sender.context->causality;
     server->end_wait_with_message(cpu);
     return {};
   }
@@ -309,38 +358,38 @@ Result<void> Port::send(Cpu& cpu, Thread& sender, u64 badge) {
   const u8 place = order_[queued_];
   Queued& message = queue_[place];
   message.badge = badge;
+  message.causality = sender.context->causality;
   message.word_count = d.words();
   message.level = sender.context->level;
   for (u32 i = 0; i < kRegisterWords; ++i) message.words[i] = sender.state.word[i];
   u32 at = queued_++;
   for (; at > 0 && queue_[order_[at - 1]].level < message.level; --at) order_[at] = order_[at - 1];
   order_[at] = place;
-  ++backlog_;
+  count(cpu, 1);
   return {};
 }
 
 Result<void> Port::bind(Cpu& cpu, const BindRequest<Notification>& target) {
   Notification& notification = target.target;
-  if (notification.home() != home()) return follow_receiver(*notification.home()) ? Status::restart : Status::busy;
-  Port* other = notification.port();  // which is here, too
-  if (other != nullptr && other != this && other->bound(cpu) != nullptr) return Status::busy;
+  Observer* other = notification.observer();  // which is here, too, if it is a port
+  if (other != nullptr && other != this && other->observes(cpu)) return Status::busy;
   RefPtr<Notification> old;
   if (Notification* held = bound_.held()) old = RefPtr<Notification>(*held);
   TRY(bound_.bind(cpu, target));
-  if (old) leave(*old);
-  notification.set_port(this);
-  if (u64 bits = notification.take()) notification.signal(cpu, bits);
+  if (old) leave(cpu, *old);
+  notification.set_observer(this);
+  if (u64 bits = notification.take(cpu)) notification.signal(cpu, bits);
   return {};
 }
 
 void Port::unbind(Cpu& cpu) {
-  if (Notification* held = bound_.held()) leave(*held);
+  if (Notification* held = bound_.held()) leave(cpu, *held);
   bound_.release(cpu);
 }
 
-void Port::leave(Notification& notification) {
-  notification.set_port(nullptr);
-  set_signal_pending(false);
+void Port::leave(Cpu& cpu, Notification& notification) {
+  notification.set_observer(nullptr);
+  set_pending(cpu, false);
 }
 
 Notification* Port::bound(Cpu& cpu) {
@@ -372,6 +421,7 @@ void Port::on_event(Cpu& cpu) {
 }
 
 void Port::on_zero_handles(Cpu& cpu) {
+  check_observer(cpu);
   if (!fail_callers(cpu)) return post_again(cpu, kZeroHandles);
   for (u32 n = 0; Thread* server = receiver(cpu); ++n) {
     if (n == kWokenAtOnce) return post_again(cpu, kZeroHandles);
@@ -389,6 +439,7 @@ bool Port::fail_callers(Cpu& cpu) {
 }
 
 void Port::wake_revoked(Cpu& cpu) {
+  check_observer(cpu);
   wake_revoked_waiters(cpu, more_receivers_);
   Thread* next = nullptr;
   for (Thread* t = callers_.first(); t != nullptr; t = next) {

@@ -5,6 +5,7 @@
 //              I2 a queued caller's message is in its registers and message page; nobody else touches either.
 //              I3 queue memory is reserved at creation: sending never allocates.
 //              I4 backlog_ counts queued callers, queued messages and, as one, pending bits of the bound notification.
+//                 The port's observer, if it has one, has been told whether it is 0.
 //              I5 servers_ are the threads that received here last (Thread I5): while callers wait, they are busy for
 //              it.
 // Order        signals first, then messages and callers by level, the highest first, in the order of their arrival. A
@@ -18,13 +19,13 @@
 
 #include "kernel/cap/binding.h"
 #include "kernel/core/thread.h"
-#include "kernel/object/object.h"
+#include "kernel/object/observer.h"
 
 namespace keel {
 
 class Notification;
 
-class Port final : public KObject {
+class Port final : public Observable, private Observer {
  public:
   static constexpr ObjectKind kKind = ObjectKind::port;
   static constexpr u32 kMaxQueue = 64;
@@ -40,8 +41,18 @@ class Port final : public KObject {
   // The usual case of reply_receive: the caller waits, nothing else is there to be received. The server has replied and
   // waits again, and the caller runs. False: not that case, nothing was done. Errors: those of moving capabilities.
   Result<bool> reply_and_wait(Cpu& cpu, Thread& server, CapIndex through);
-  // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big.
+  // Asynchronous: up to eight words. Errors: would_block (the queue is full), too_big, peer_died.
   Result<void> send(Cpu& cpu, Thread& sender, u64 badge);
+  // Queued messages, in their order, to the message page: badge and kRegisterWords words of each. How many, kBatch at
+  // most. A caller that waits is none of them.
+  static constexpr u32 kBatch = kMaxMessageWords / (kRegisterWords + 1);
+  u32 receive_batch(Cpu& cpu, MessagePage& page);
+  // The caller of `sender` calls here instead, with the sender's message; the sender serves it no more. Errors:
+  // bad_state (it serves no call), peer_died, would_block (no receiver waits here for what does not fit into
+  // registers), those of check_descriptor() and of moving capabilities.
+  Result<void> forward(Cpu& cpu, Thread& sender, u64 badge);
+  // One whose call was forwarded has arrived from another CPU.
+  void take_forwarded(Cpu& cpu, Thread& client);
   // A thread has faulted: like a call whose message is the fault.
   void deliver_fault(Cpu& cpu, Thread& thread, u64 badge);
   // A thread of another CPU calls, or wants to receive: whether the port, and the server that waits in it, have moved
@@ -49,12 +60,10 @@ class Port final : public KObject {
   bool follow_caller(Cpu& cpu, Thread& client);
   bool follow_receiver(Cpu& to);
 
-  // Lets receivers here also take the notification's bits. Errors: busy (it is bound elsewhere, or the port is in use
-  // and lives on another CPU than the notification).
+  // Lets receivers here also take the bits of the notification, which is at home here. Errors: busy (it is bound to
+  // another port or in a wait set).
   Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
   void unbind(Cpu& cpu);
-  // The bound notification has bits: wakes a receiver with them if one waits. True when it did.
-  bool deliver_signal(Cpu& cpu, u64 bits);
 
   // A thread that waits here to receive is going to run on another CPU: it is no longer the one that the fast path
   // switches to.
@@ -82,9 +91,7 @@ class Port final : public KObject {
     Thread* server = servers_.front();
     for (u32 n = 0; n < 16 && server != nullptr; ++n, server = servers_.next(*server)) f(*server);
   }
-  // The bound notification has got, or given up, bits that nobody took yet.
-  void set_signal_pending(bool pending);
-
+  bool is_pending() const override { return backlog_ != 0; }
   void on_handle_added(Rights rights) override;
   void on_handle_dropped(Cpu& cpu, Rights rights) override;
   void on_event(Cpu& cpu) override;
@@ -96,13 +103,11 @@ class Port final : public KObject {
   u32 backlog_ = 0;
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   struct Queued {
     u64 badge;
+    Causality causality;
     u64 words[kRegisterWords];
     u32 word_count;
     u32 level;
@@ -111,24 +116,33 @@ class Port final : public KObject {
     u64 operator()(const Thread& t) const { return t.urgency; }
   };
 
-  Port(ResourceGroup& group, Queued* queue, u32 capacity)
-      : KObject(ObjectKind::port, group), queue_(queue), capacity_(capacity) {
-    for (u32 i = 0; i < capacity; ++i) order_[i] = u8(i);
+  explicit Port(ResourceGroup& group) : Observable(ObjectKind::port, group) {
+    for (u32 i = 0; i < kMaxQueue; ++i) order_[i] = u8(i);
     count_rights();
   }
   void destroy(Cpu& cpu) override;
   bool fail_callers(Cpu& cpu);
   Result<void> take_caller(Cpu& cpu, Thread& client, Thread& server);
 
+  // A thread that has begun to wait here, to send a fault or a message without capabilities: to a receiver or the
+  // queue. The server runs at once if it takes over the running context.
+  void submit(Cpu& cpu, Thread& client, u64 badge);
   void add_caller(Cpu& cpu, Thread& client, u64 badge);
   void add_receiver(Cpu& cpu, Thread& thread);
   // receive() but for the levels.
   Result<void> take(Cpu& cpu, Thread& server, CapIndex through, Deadline deadline);
-  void take_message(Thread& server);
+  // The next one, which stays what it is until another is sent.
+  const Queued& take_message(Cpu& cpu);
+  void count(Cpu& cpu, i32 more);
   void enlist(Thread& server, CapIndex through);
   // The notification whose bits are received here, or null; lets go of one that was revoked.
   Notification* bound(Cpu& cpu);
-  void leave(Notification& notification);
+  void leave(Cpu& cpu, Notification& notification);
+  // Of the bound notification: wakes a receiver with the bits if one waits; it has, or has no more, bits that nobody
+  // took.
+  bool deliver_signal(Cpu& cpu, u64 bits) override;
+  void set_pending(Cpu& cpu, bool pending) override;
+  bool observes(Cpu& cpu) override { return bound(cpu) != nullptr; }
   // The thread that gets the next message, or null. The fast path leaves receiver_ null though more may wait.
   Thread* receiver(Cpu& cpu);
   bool is_quiet() const;
@@ -139,8 +153,8 @@ class Port final : public KObject {
   IntrusiveList<Thread, &Thread::server_hook> servers_;
   u64 next_arrival_ = 0;
   Binding<Notification> bound_;
-  Queued* queue_;
-  u32 capacity_;
+  Queued* queue_ = nullptr;
+  u32 capacity_ = 0;
   u32 queued_ = 0;
   u8 order_[kMaxQueue] = {};  // places in queue_: those of messages, the next first, then the free ones
   bool signal_pending_ = false;

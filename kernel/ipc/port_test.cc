@@ -397,6 +397,57 @@ TEST_P(PortTest, SentMessagesQueueInOrderUntilFull) {
   }
 }
 
+TEST_P(PortTest, NothingIsSentToAPortWithoutReceivers) {
+  connect(3);
+  EXPECT_TRUE(k.call(client, Call::send, client_port, {1}, Descriptor::make(1)).ok());
+  EXPECT_TRUE(k.call(server, Call::cap_delete, server_port).ok());
+  EXPECT_TRUE(k.call(client, Call::send, client_port, {1}, Descriptor::make(1)).is(Status::peer_died));
+  EXPECT_TRUE(k.call(client, Call::send_batch, client_port, {1, 1}).is(Status::peer_died));
+}
+
+TEST_P(PortTest, ABatchIsSentAsFarAsThereIsRoomAndReceivedAtOnce) {
+  connect(6);
+  for (u32 i = 0; i < 480; ++i) k.page(client).words[i] = i;
+  auto sent = k.call(client, Call::send_batch, client_port, {4, 3});
+  ASSERT_TRUE(sent.ok());
+  EXPECT_EQ(sent.word[0], 4u);
+  sent = k.call(client, Call::send_batch, client_port, {60, 8});
+  EXPECT_EQ(sent.word[0], 2u);
+  EXPECT_TRUE(k.call(client, Call::send_batch, client_port, {1, 1}).is(Status::would_block));
+  EXPECT_EQ(k.call(client, Call::send_batch, client_port, {0, 8}).word[0], 0u);
+  EXPECT_TRUE(k.call(client, Call::send_batch, client_port, {61, 1}).is(Status::invalid_argument));
+  EXPECT_TRUE(k.call(client, Call::send_batch, client_port, {1, 9}).is(Status::invalid_argument));
+  EXPECT_EQ(receive(server, server_port).word[1], 1u);
+  const auto received = k.call(server, Call::receive_batch, server_port);
+  ASSERT_TRUE(received.ok());
+  EXPECT_EQ(received.word[0], 5u);
+  const u64* at = k.page(server).words;
+  for (u64 message : {1, 2, 3, 0, 1}) {
+    const u64 words = at < &k.page(server).words[27] ? 3 : 8;
+    EXPECT_EQ(*at++, 42u);
+    for (u64 i = 0; i < 8; ++i) EXPECT_EQ(*at++, i < words ? message * 8 + i : 0);
+  }
+  EXPECT_TRUE(k.call(server, Call::receive_batch, server_port).is(Status::would_block));
+}
+
+TEST_P(PortTest, ABatchGoesToThoseWhoWaitAndLeavesCallersAlone) {
+  connect(4);
+  Thread& second = k.make_thread(*server.process);
+  EXPECT_TRUE(receive(server, server_port).waits);
+  EXPECT_TRUE(receive(second, server_port).waits);
+  for (u32 i = 0; i < 24; ++i) k.page(client).words[i] = i;
+  EXPECT_EQ(k.call(client, Call::send_batch, client_port, {3, 8}).word[0], 3u);
+  EXPECT_EQ(k.result(server).word[7], 7u);
+  EXPECT_EQ(k.result(second).word[0], 8u);
+  EXPECT_TRUE(k.call(client, Call::call, client_port, {99}, Descriptor::make(1)).waits);
+  EXPECT_EQ(k.call(server, Call::receive_batch, server_port).word[0], 1u);
+  EXPECT_TRUE(k.call(server, Call::receive_batch, server_port).is(Status::would_block));
+  EXPECT_EQ(receive(server, server_port).word[0], 99u);
+  EXPECT_TRUE(k.call(server, Call::receive_batch, server_port).is(Status::would_block));
+  EXPECT_TRUE(k.call(server, Call::reply_receive, server_port).waits);
+  EXPECT_TRUE(k.result(client).ok());
+}
+
 TEST_P(PortTest, BoundNotificationIsReceived) {
   connect();
   CapIndex bits = k.give(server, *MUST(Notification::create(k.cpu(), k.root())));

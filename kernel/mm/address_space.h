@@ -133,10 +133,7 @@ class AddressSpace final : public KObject {
   std::optional<PageTable::Mapping> lookup(Cpu& cpu, VirtAddr at);
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   struct ByStart {
     VirtAddr operator()(const Region& r) const { return r.start; }

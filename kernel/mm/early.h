@@ -6,8 +6,8 @@
 
 #include <span>
 
-#include "kernel/core/boot_info.h"
 #include "kernel/mm/frames.h"
+#include "kernel/platform/boot_info.h"
 
 namespace keel {
 

@@ -109,6 +109,19 @@ void destroy_object(Cpu& cpu, ResourceGroup& group, T* object);
 // The machine's heap, so that this header needs no machine.h.
 KernelHeap& heap_of(Cpu& cpu);
 
+// Constructs and destroys on behalf of the two: a class whose constructors are private has this one friend.
+class ObjectMaker {
+ public:
+  template <class T, class... A>
+  static T* construct(void* memory, A&&... arguments) {
+    return new (memory) T(std::forward<A>(arguments)...);
+  }
+  template <class T>
+  static void destroy(T* object) {
+    object->~T();
+  }
+};
+
 template <class T, class... A>
 Result<T*> make(Cpu& cpu, ResourceGroup& group, A&&... arguments) {
   static_assert(sizeof(T) <= KernelHeap::kMaxBytes && (alignof(T) <= 16 || (alignof(T) == 64 && sizeof(T) % 64 == 0)));
@@ -119,14 +132,14 @@ Result<T*> make(Cpu& cpu, ResourceGroup& group, A&&... arguments) {
     if constexpr (kIsObject) KernelHeap::uncharge_object(group);
     return memory.status();
   }
-  T* object = new (*memory) T(std::forward<A>(arguments)...);
+  T* object = ObjectMaker::construct<T>(*memory, std::forward<A>(arguments)...);
   if constexpr (kIsObject) object->set_home(cpu);
   return object;
 }
 
 template <class T>
 void destroy_object(Cpu& cpu, ResourceGroup& group, T* object) {
-  object->~T();
+  ObjectMaker::destroy(object);
   heap_of(cpu).free(cpu, group, object, sizeof(T));
   if constexpr (requires { T::kKind; }) KernelHeap::uncharge_object(group);
 }

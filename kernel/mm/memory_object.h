@@ -72,10 +72,7 @@ class MemoryObject final : public KObject {
   static constexpr i32 kReleaseBatch = 8;  // pages given back in a step of its end
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
 
   // A radix entry: the address of a frame or node, 0 if absent.
   using Slot = u64;

@@ -34,10 +34,7 @@ class DmaDomain final : public KObject {
   bool release_some(Cpu& cpu);
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   explicit DmaDomain(ResourceGroup& group) : KObject(ObjectKind::dma_domain, group) {}
   void destroy(Cpu& cpu) override;
 

@@ -56,22 +56,19 @@ void Interrupt::on_event(Cpu& cpu) {
   ++count_;
   if (is_held_back() || notification_.get() == nullptr) return;
   if (count_ % kBurst == 0) {
-    const u64 now = cpu.now_ns();
-    if (now - burst_began_ns_ < kBurstNs) return hold_back(cpu, now);
-    burst_began_ns_ = now;
+    const u64 before = std::exchange(burst_began_ns_, cpu.now_ns());
+    if (burst_began_ns_ - before < kBurstNs) return hold_back(cpu);
   }
   notification_.signal(cpu);
   follow(cpu);
 }
 
-void Interrupt::hold_back(Cpu& cpu, u64 now_ns) {
+void Interrupt::hold_back(Cpu& cpu) {
   held_back_.store(true, kRelaxed);
   plain_ = false;
   if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
-  cpu.timers.add(cpu, *this, Deadline(now_ns + kPauseNs));
-  if (storms_++ != 0) return;
-  log_format(cpu, LogLevel::warning, "interrupt vector {} ({} {}) storms and is held back", vector_,
-             line_ == kMessage ? "message" : "line", line_ == kMessage ? id() : line_);
+  cpu.timers.add(cpu, *this, Deadline(burst_began_ns_ + kPauseNs));
+  if (storms_++ == 0) log_format(cpu, LogLevel::warning, "interrupt vector {} storms and is held back", vector_);
 }
 
 void Interrupt::expired(Cpu& cpu) {

@@ -64,16 +64,13 @@ class Interrupt final : public KObject, public TimerEntry {
   void on_zero_handles(Cpu& cpu) override;
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   Interrupt(ResourceGroup& group, u64 line, Trigger trigger);
   ~Interrupt() override;
   void unpublish(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
   void expired(Cpu& cpu) override;
-  void hold_back(Cpu& cpu, u64 now_ns);
+  void hold_back(Cpu& cpu);
   void follow(Cpu& cpu);
 
   Binding<Notification> notification_;

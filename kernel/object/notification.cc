@@ -12,10 +12,10 @@ Result<RefPtr<Notification>> Notification::create(Cpu& cpu, ResourceGroup& group
 
 void Notification::destroy(Cpu& cpu) { destroy_object(cpu, group(), this); }
 
-u64 Notification::take() {
+u64 Notification::take(Cpu& cpu) {
   u64 bits = bits_;
   bits_ = 0;
-  if (bits != 0 && port_ != nullptr) port_->set_signal_pending(false);
+  if (bits != 0 && observer_ != nullptr) observer_->set_pending(cpu, false);
   return bits;
 }
 
@@ -31,9 +31,10 @@ void Notification::signal(Cpu& cpu, u64 bits) {
     waiter->end_wait(cpu, Status::ok, bits);
     return;
   }
-  if (port_ != nullptr && port_->deliver_signal(cpu, bits)) return;
-  if (port_ != nullptr) port_->set_signal_pending(true);  // it may have let go of us
+  if (observer_ != nullptr && observer_->deliver_signal(cpu, bits)) return;
+  const bool first = bits_ == 0;
   bits_ = bits;
+  if (observer_ != nullptr && first) observer_->set_pending(cpu, true);  // it may have let go of us
 }
 
 void Notification::invite(Cpu& cpu, Cpu& to) {
@@ -50,6 +51,7 @@ void Notification::on_event(Cpu& cpu) {
 }
 
 void Notification::on_zero_handles(Cpu& cpu) {
+  check_observer(cpu);
   while (Thread* waiter = waiters_.front()) waiter->abort_wait(cpu, Status::revoked);
 }
 
@@ -61,6 +63,9 @@ Result<void> Notification::wait(Cpu& cpu, Thread& thread, CapIndex through, Dead
   return {};
 }
 
-void Notification::wake_revoked(Cpu& cpu) { wake_revoked_waiters(cpu, waiters_); }
+void Notification::wake_revoked(Cpu& cpu) {
+  check_observer(cpu);
+  wake_revoked_waiters(cpu, waiters_);
+}
 
 }  // namespace keel

@@ -1,6 +1,7 @@
 // Notification: a word of sticky bits to wait for. Interrupts, timers and deaths end here.
 //
 // Invariants   I1 bits_ == 0 while a thread waits, here or as a receiver on the port that it is bound to.
+//              I2 its observer, if it has one, has been told whether bits_ != 0.
 // Locks        none: like its waiters it belongs to one CPU; a signal from elsewhere is left in remote_bits_ and
 // posted. Lifetime     a wait does not keep the notification alive: when the last capability goes, waits end with
 // Revoked. Costs        signal without a waiter: one OR.
@@ -9,12 +10,11 @@
 #include <utility>
 
 #include "kernel/core/thread.h"
+#include "kernel/object/observer.h"
 
 namespace keel {
 
-class Port;
-
-class Notification final : public KObject {
+class Notification final : public Observable {
  public:
   static constexpr ObjectKind kKind = ObjectKind::notification;
   static Result<RefPtr<Notification>> create(Cpu& cpu, ResourceGroup& group);
@@ -22,11 +22,12 @@ class Notification final : public KObject {
   // Sets bits; wakes one waiter, which gets and clears all that are set. From any CPU.
   void signal(Cpu& cpu, u64 bits);
   // Takes and clears what is set; 0 if nothing is.
-  u64 take();
+  u64 take(Cpu& cpu);
   u64 bits() const { return bits_; }
-  // For the fast paths (kernel/ipc/fast_events.cc): signal() when nobody waits and take(), both with no port bound; the
+  bool is_pending() const override { return bits_ != 0; }
+  // For the fast paths (kernel/ipc/fast_events.cc): signal() when nobody waits and take(), both with no observer; the
   // thread that a signal would wake; one more that waits.
-  bool is_quiet() const { return waiters_.empty() && port_ == nullptr; }
+  bool is_quiet() const { return waiters_.empty() && observer_ == nullptr; }
   bool has_waiters() const { return !waiters_.empty(); }
   void add_quietly(u64 bits) { bits_ |= bits; }
   u64 take_quietly() { return std::exchange(bits_, 0); }
@@ -35,8 +36,6 @@ class Notification final : public KObject {
   // Queues the current thread. Errors: cancelled, timed_out (deadline 0).
   Result<void> wait(Cpu& cpu, Thread& thread, CapIndex through, Deadline deadline);
 
-  Port* port() const { return port_; }
-  void set_port(Port* port) { port_ = port; }
   // Asks it, from elsewhere, to move to a CPU; it does if nobody waits. is_invited() until it has decided.
   void invite(Cpu& cpu, Cpu& to);
   bool is_invited() const { return invited_.load(kAcquire) != nullptr; }
@@ -45,17 +44,13 @@ class Notification final : public KObject {
   void wake_revoked(Cpu& cpu) override;
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
-  explicit Notification(ResourceGroup& group) : KObject(ObjectKind::notification, group) {}
+  friend class ObjectMaker;
+  explicit Notification(ResourceGroup& group) : Observable(ObjectKind::notification, group) {}
   void destroy(Cpu& cpu) override;
 
   u64 bits_ = 0;
   Atomic<u64> remote_bits_{0};
   Atomic<Cpu*> invited_{nullptr};
-  Port* port_ = nullptr;  // whose receivers take the bits; the port holds a reference to us
   WaitQueue waiters_;
 };
 

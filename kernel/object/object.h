@@ -57,7 +57,6 @@ constexpr bool is_homed(ObjectKind kind) {
     case ObjectKind::port:
     case ObjectKind::reply:
     case ObjectKind::notification:
-    case ObjectKind::wait_set:
     case ObjectKind::timer:
     case ObjectKind::interrupt:
     case ObjectKind::dma_domain:

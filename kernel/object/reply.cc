@@ -1,5 +1,7 @@
 #include "kernel/object/reply.h"
 
+#include <utility>
+
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
 #include "kernel/ipc/port.h"
@@ -20,26 +22,33 @@ Result<void> Reply::take(Cpu& cpu, Thread& server) {
   client->leave_callee(cpu);  // donation ends: the client may wait for long
   caller_ = client;
   client->reply_object = this;
-  stale_ = false;
+  set_stale(cpu, false);
   return {};
+}
+
+void Reply::set_stale(Cpu& cpu, bool stale) {
+  if (stale != std::exchange(stale_, stale) && observer_ != nullptr) observer_->set_pending(cpu, stale);
 }
 
 Result<void> Reply::send(Cpu& cpu, Thread& sender) {
   if (stale_) {
-    stale_ = false;
+    set_stale(cpu, false);
     return Status::cancelled;
   }
   if (caller_ == nullptr) return Status::bad_state;
   Thread& client = *caller_;
+  client.reply_object = nullptr;  // it is not the caller that stops waiting
   Result<void> answered = answer(cpu, sender, client);
   if (answered.has_value()) {
     caller_ = nullptr;
-    stale_ = false;  // leave_callee() told us that the caller stopped waiting: because we answered
+  } else {
+    client.reply_object = this;
   }
   return answered;
 }
 
 void Reply::on_zero_handles(Cpu& cpu) {
+  check_observer(cpu);
   Thread* client = caller_;
   if (client == nullptr) return;
   if (client->phase.fault) {

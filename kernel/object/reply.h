@@ -2,15 +2,17 @@
 // any thread. Allocated beforehand, which bounds what a server can leave outstanding.
 //
 // Invariants   I1 caller_ waits (WaitKind::reply) and its reply_object is this.
+//              I2 its observer, if it has one, has been told whether it is stale: the signal that a caller gave up.
 // Locks        none: it belongs to the CPU of its caller; empty, it follows whoever takes a call into it.
 // Lifetime     the last capability answers the caller PeerDied.
 #pragma once
 
 #include "kernel/core/thread.h"
+#include "kernel/object/observer.h"
 
 namespace keel {
 
-class Reply final : public KObject {
+class Reply final : public Observable {
  public:
   static constexpr ObjectKind kKind = ObjectKind::reply;
   static Result<RefPtr<Reply>> create(Cpu& cpu, ResourceGroup& group);
@@ -22,19 +24,19 @@ class Reply final : public KObject {
   // moving capabilities (the caller stays in here then).
   Result<void> send(Cpu& cpu, Thread& sender);
   // The caller stopped waiting.
-  void forget_caller() {
+  void forget_caller(Cpu& cpu) {
     caller_ = nullptr;
-    stale_ = true;
+    set_stale(cpu, true);
   }
+  bool is_pending() const override { return stale_; }
   void on_zero_handles(Cpu& cpu) override;
+  void wake_revoked(Cpu& cpu) override { check_observer(cpu); }
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
-  explicit Reply(ResourceGroup& group) : KObject(ObjectKind::reply, group) {}
+  friend class ObjectMaker;
+  explicit Reply(ResourceGroup& group) : Observable(ObjectKind::reply, group) {}
   void destroy(Cpu& cpu) override;
+  void set_stale(Cpu& cpu, bool stale);
 
   Thread* caller_ = nullptr;
   bool stale_ = false;  // the caller that was in here no longer waits

@@ -24,10 +24,7 @@ class Timer final : public KObject, public TimerEntry {
   void on_zero_handles(Cpu& cpu) override { TimerQueue::remove(cpu, *this); }
 
  private:
-  template <class T, class... A>
-  friend Result<T*> make(Cpu&, ResourceGroup&, A&&...);
-  template <class T>
-  friend void destroy_object(Cpu&, ResourceGroup&, T*);
+  friend class ObjectMaker;
   explicit Timer(ResourceGroup& group) : KObject(ObjectKind::timer, group) {}
   ~Timer() override = default;
   void expired(Cpu& cpu) override;

@@ -21,6 +21,7 @@ class CallsTest : public ::testing::Test {
     add(*MUST(Port::create(k.cpu(), k.root(), 1)));
     add(*MUST(Reply::create(k.cpu(), k.root())));
     add(*n);
+    add(*MUST(WaitSet::create(k.cpu(), k.root())));
     add(*MUST(Timer::create(k.cpu(), k.root(), {*n, nullptr, k.root(), 1})));
     add(*interrupt);
     add(m.interrupt_control());
@@ -165,6 +166,7 @@ TEST_F(SweepTest, CallsThatCreateGiveEverythingBack) {
   EXPECT_GE(sweep(Call::port_create, group(), {0}, 1), 1u);
   EXPECT_GE(sweep(Call::reply_create, group(), {}, 1), 1u);
   EXPECT_GE(sweep(Call::notification_create, group(), {}, 1), 1u);
+  EXPECT_GE(sweep(Call::wait_set_create, group(), {}, 1), 1u);
   EXPECT_GE(sweep(Call::timer_create, group(), {n.value, 1}, 1), 1u);
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 0}, 1), 1u);
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 1}, 1), 20u);

@@ -21,6 +21,7 @@ bool is_denial(Status status) {
 Cpu* CallContext::destination() {
   switch (Call(call_ & 0xff)) {
     case Call::reply_receive:
+    case Call::forward:
     case Call::notification_signal:
     case Call::interrupt_ack:
     case Call::cap_derive:
@@ -35,6 +36,7 @@ Cpu* CallContext::destination() {
     case Call::word_wake:
     case Call::random_get:
     case Call::caller_labels:
+    case Call::trace_context:
       return nullptr;
     default:
       break;

@@ -1,4 +1,4 @@
-// Ports, replies, notifications, timers, words. call, receive, reply_receive: context.cc.
+// Ports, replies, notifications, wait sets, timers, words. call, receive, reply_receive: context.cc.
 #include "kernel/core/machine.h"
 #include "kernel/ipc/message.h"
 #include "kernel/syscall/handlers.h"
@@ -8,6 +8,19 @@ namespace keel::sys {
 namespace {
 
 u64 allowed_bits(const CapSlot& slot) { return slot.scope == 0 ? ~u64{0} : slot.scope; }
+
+// What the caller may wait for through the capability.
+Result<Observable*> get_observable(CallContext& c, CapIndex index) {
+  const Result<CapSlot*> slot = c.caps().find(index);
+  switch (slot.has_value() ? CapSlot::kind((*slot)->load()) : ObjectKind::none) {
+    case ObjectKind::port:
+      return TRY(c.get<Port>(index, rights::port::receive));
+    case ObjectKind::reply:
+      return TRY(c.get<Reply>(index, rights::reply::reply));
+    default:
+      return TRY(c.get<Notification>(index, rights::notification::wait));
+  }
+}
 
 }  // namespace
 
@@ -21,9 +34,9 @@ Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
     port.unbind(c.cpu);
     return {};
   }
-  Result<void> bound = port.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), 0));
-  if (bound.status() == Status::restart) return c.go_to(*port.home());  // the port has gone there
-  if (bound.status() != Status::busy || notification->home() == &c.cpu) return bound;
+  Cpu& at = *notification->home();  // read once: it may be on its way
+  if (&at == &c.cpu) return port.bind(c.cpu, c.binding(*notification, CapIndex(c.word(0)), 0));
+  if (port.follow_receiver(at)) return c.go_to(at);
   // The port is in use: the notification has to come. Either may move on meanwhile. Word 1: how often it has been
   // asked.
   constexpr u64 kMostInvitations = 64;
@@ -35,7 +48,28 @@ Result<void> port_bind(CallContext& c, Port& port, Notification* notification) {
   return c.go_to(c.cpu);
 }
 
+// Where the caller is, not the port: it is the caller that goes there.
+Result<void> forward(CallContext& c, Port& port) { return port.forward(c.cpu, c.thread, c.target().scope); }
+
 Result<void> send(CallContext& c, Port& port) { return port.send(c.cpu, c.thread, c.target().scope); }
+
+// Each message by way of the caller's registers, which the call's end overwrites anyway.
+Result<u64> send_batch(CallContext& c, Port& port, u64 count, u64 words) {
+  if (count > kMaxMessageWords / kRegisterWords || words > kRegisterWords) return Status::invalid_argument;
+  for (u64 sent = 0; sent < count; ++sent) {
+    c.thread.state.rax = Descriptor::make(u32(words));
+    for (u32 i = 0; i < kRegisterWords; ++i)
+      c.set_word(i, i < words ? c.thread.message_page->words[sent * kRegisterWords + i] : 0);
+    const Result<void> queued = port.send(c.cpu, c.thread, c.target().scope);
+    if (!queued.has_value()) return sent == 0 ? queued.status() : Result<u64>(sent);
+  }
+  return count;
+}
+
+Result<u64> receive_batch(CallContext& c, Port& port) {
+  const u32 received = port.receive_batch(c.cpu, *c.thread.message_page);
+  return received == 0 ? Status::would_block : Result<u64>(received);
+}
 
 Result<CapIndex> reply_create(CallContext& c, ResourceGroup& group) {
   return c.publish(TRY(Reply::create(c.cpu, group)));
@@ -62,9 +96,29 @@ Result<u64> notification_wait(CallContext& c, Notification& notification, Deadli
     notification.set_home(*c.thread.run_on);
     return c.go_to(*c.thread.run_on);
   }
-  if (u64 bits = notification.take()) return bits;
+  if (u64 bits = notification.take(c.cpu)) return bits;
   TRY(notification.wait(c.cpu, c.thread, c.capability(), deadline));
   return u64{0};
+}
+
+Result<CapIndex> wait_set_create(CallContext& c, ResourceGroup& group) {
+  return c.publish(TRY(WaitSet::create(c.cpu, group)));
+}
+
+Result<void> wait_set_add(CallContext& c, WaitSet& set, u64 member, u64 key) {
+  Observable& target = *TRY(get_observable(c, CapIndex(member)));
+  if (!target.is_local(c.cpu)) return c.go_to(*target.home());
+  return set.add(c.cpu, c.binding(target, CapIndex(member), key));
+}
+
+Result<void> wait_set_remove(CallContext& c, WaitSet& set, u64 key) {
+  Cpu* const to = TRY(set.remove(c.cpu, key));
+  return to == nullptr ? Result<void>() : c.go_to(*to);
+}
+
+Result<WaitSetWaitResult> wait_set_wait(CallContext& c, WaitSet& set, Deadline deadline) {
+  const WaitSet::Report ready = TRY(set.wait(c.cpu, c.thread, c.capability(), deadline));
+  return WaitSetWaitResult{ready.key, ready.gone};
 }
 
 Result<CapIndex> timer_create(CallContext& c, ResourceGroup& group, Notification& notification, u64 bits) {

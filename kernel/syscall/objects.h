@@ -15,3 +15,4 @@
 #include "kernel/object/reply.h"
 #include "kernel/object/singletons.h"
 #include "kernel/object/timer.h"
+#include "kernel/object/wait_set.h"

@@ -184,8 +184,15 @@ Result<void> thread_start(CallContext& c, Thread& thread, VirtAddr entry, VirtAd
                           u64 argument1) {
   if (!is_user_address(entry.value) || !is_user_address(stack.value)) return Status::bad_address;
   if (thread.phase.status != ThreadStatus::fresh || !thread.process->alive()) return Status::bad_state;
+  thread.own_context.causality = c.thread.context->causality;
   thread.start(c.cpu, entry.value, stack.value, argument0, argument1);
   return {};
+}
+
+Result<TraceContextResult> trace_context(CallContext& c, u64 trace, u64 span, u64 flags) {
+  if (flags != 0) c.thread.own_context.causality = {trace, span};
+  const Causality& now = c.thread.context->causality;
+  return TraceContextResult{now.trace, now.span};
 }
 
 Result<void> thread_exit(CallContext& c) {

@@ -54,6 +54,7 @@ class CallScript {
     auto handler = MUST(Port::create(k.cpu(), *group, 0));
     auto notification = MUST(Notification::create(k.cpu(), *group));
     auto reply = MUST(Reply::create(k.cpu(), *group));
+    auto set = MUST(WaitSet::create(k.cpu(), *group));
     auto context = MUST(Reservation::create(k.cpu(), *group));
     MUST(context->configure(k.cpu(), 22, 200'000, 1'000'000));
     group->set_cpu(k.cpu(), 3'000'000, 10'000'000, 50);
@@ -67,6 +68,7 @@ class CallScript {
         k.give(p, *handler);
         k.give(p, *notification);
         k.give(p, *reply);
+        k.give(p, *set);
         k.give(p, *context);
         k.give(p, m.interrupt_control());
         k.give(p, m.io_ports());
@@ -287,6 +289,9 @@ class CallScript {
         if (call.number >= u8(Call::space_map) && call.number <= u8(Call::space_protect) && byte() < 128)
           return address(p);
         if (call.number == u8(Call::cap_unseal) && byte() < 250) return token_[i];
+        if (call.number == u8(Call::wait_set_add) && i == 0)
+          return choose_capability(p, (byte() & 1) != 0 ? ObjectKind::port : ObjectKind::notification);
+        if (call.object == ObjectKind::wait_set) return byte() % 4u;
         if (call.number == u8(Call::capability_list)) return byte() % 40u;
         if (i < 2 && (derives || call.number == u8(Call::cap_grant)) && byte() < 200) {
           if (derives && i == 1) return 0;
@@ -354,10 +359,10 @@ class CallScript {
     k_->settle();
   }
 
-  static constexpr ObjectKind kinds_[] = {ObjectKind::port,     ObjectKind::memory,     ObjectKind::notification,
-                                          ObjectKind::reply,    ObjectKind::thread,     ObjectKind::process,
-                                          ObjectKind::group,    ObjectKind::timer,      ObjectKind::interrupt,
-                                          ObjectKind::io_ports, ObjectKind::dma_domain, ObjectKind::sealer};
+  static constexpr ObjectKind kinds_[] = {
+      ObjectKind::port,       ObjectKind::memory, ObjectKind::notification, ObjectKind::reply,     ObjectKind::thread,
+      ObjectKind::process,    ObjectKind::group,  ObjectKind::timer,        ObjectKind::interrupt, ObjectKind::io_ports,
+      ObjectKind::dma_domain, ObjectKind::sealer, ObjectKind::wait_set};
 
   std::span<const u8> bytes_;
   usize at_ = 0;

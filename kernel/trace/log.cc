@@ -40,12 +40,7 @@ void Log::write(Cpu& cpu, LogLevel level, const Process* process, std::string_vi
   }
   if (console_ && level <= (kLogVerbose ? LogLevel::info : LogLevel::notice)) show(record);
   // Readers run their call again and find the record.
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, [](const Thread&) { return true; }, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::restart, 0);
+  waiters_.wake_all(cpu, Status::restart);
 }
 
 bool Log::read(Cpu& cpu, u64 sequence, LogRecord* out) {
@@ -68,14 +63,7 @@ bool Log::wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadlin
   return true;
 }
 
-void Log::wake_revoked(Cpu& cpu) {
-  WaitQueue claimed;
-  {
-    LockGuard guard(cpu, waiters_.lock());
-    (void)waiters_.claim(~u64{0}, is_revoked, claimed);
-  }
-  SharedQueue::wake(cpu, claimed, Status::revoked, 0);
-}
+void Log::wake_revoked(Cpu& cpu) { waiters_.wake_where(cpu, is_revoked, Status::revoked); }
 
 void log_text(Cpu& cpu, LogLevel level, std::string_view text) { cpu.machine.log.write(cpu, level, nullptr, text); }
 

@@ -4,7 +4,7 @@ import array
 import pathlib
 import tempfile
 
-from keel_qemu import Guest, LONG, cases
+from keel_qemu import Guest, cases
 import qemu
 
 DISK_BYTES = 16 << 20
@@ -25,8 +25,7 @@ def run_on_a_disk(machine, smp, options='', image='drivers', check=None):
             guest.expect_success()
 
 
-# With four CPUs about one run in fifteen waits for ever (CAVEATS.md, "Kernel"): test-long shows it until that is found.
-@cases(machine=['q35', 'microvm'], smp=[1, 4] if LONG else [1])
+@cases(machine=['q35', 'microvm'], smp=[1, 4])
 def test_block_driver(machine, smp):
     run_on_a_disk(machine, smp)
 

@@ -180,6 +180,19 @@ def test_files_agree_with_the_host(block_bytes):
         contains(s.run('mounts'), f'disk{block_bytes}')
 
 
+def test_one_trace_id_follows_a_command_through_the_services():
+    with Session(disk=image(1024)) as s:
+        s.start()
+        pids = {name: s.pid(name) for name in ('shell', 'vfs', 'ext2')}
+        s.run('cat /disk/a.txt')
+        processes = {}
+        for process, trace in re.findall(r'^\d+ \d+ (?:call|enter|run) (\d+) \d+ .* trace ([0-9a-f]+)$', s.run('trace cat /disk/a.txt'), re.M):
+            processes.setdefault(trace, set()).add(int(process))
+        equal(len(processes), 1)
+        missing = [name for name, pid in pids.items() if pid not in next(iter(processes.values()))]
+        check(not missing, f'no record of {missing} has the trace id of the command')
+
+
 def test_unusable_disks_are_refused():
     for path, why in ((damaged('magic.img', 1024 + 56, b'\0\0'), 'bad magic'),
                       (damaged('extents.img', 1024 + 96, b'\x42\0\0\0'), 'extents'),

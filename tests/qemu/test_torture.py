@@ -20,8 +20,7 @@ def run(image, *, seed, amount, smp=2):
 
 @cases(seed=SEEDS)
 def test_fuzz(seed):
-    # On two CPUs a run in a few does not end (CAVEATS.md, "Kernel"): until that is found, only the long suite does that.
-    run('fuzz', seed=seed, amount=FUZZ_CALLS, smp=2 if LONG else 1)
+    run('fuzz', seed=seed, amount=FUZZ_CALLS)
 
 
 @cases(smp=[2, 4, 8, 16] if LONG else [2, 8])

@@ -12,14 +12,14 @@ constexpr u32 kActs = 14;
 
 // What a process holds.
 struct Hands {
-  std::vector<CapIndex> ports, notifications, replies, timers, contexts, threads;
+  std::vector<CapIndex> ports, notifications, replies, timers, contexts, threads, sets;
   CapIndex process, group;
   u64 word = 0;  // an address
 };
 
 // Something derived that is to be given up again.
 struct Own {
-  CapIndex derived, context;
+  CapIndex derived, context, thread;
   CapIndex* asked = nullptr;  // where the capability goes that was asked for
   u32 left = kActs;
 };
@@ -34,7 +34,7 @@ Act with_deadline(World& w, Thread& self, Call call, CapIndex capability, u64 de
 
 Act something(World& w, Thread& self, const Hands& h, Own& own) {
   const u64 one_word = Descriptor::make(1);
-  switch (w.random(29)) {
+  switch (w.random(37)) {
     case 0:
     case 1:
     case 2:
@@ -94,8 +94,33 @@ Act something(World& w, Thread& self, const Hands& h, Own& own) {
       return w.chance(2) ? ask(Call::context_configure, own.context, {kNormalLevel + w.random(4), 50'000, 200'000})
                          : ask(Call::cap_delete, std::exchange(own.context, kNoCapability));
     case 27:
+      if (own.thread == kNoCapability) {
+        own.asked = &own.thread;
+        return ask(Call::thread_create, h.process, {kNormalLevel});
+      }
+      return ask(Call::thread_set_context, own.thread, {(w.chance(2) ? own.context : any(w, h.contexts)).value});
+    case 28:
+      if (own.thread == kNoCapability) return compute();
+      return w.chance(2) ? ask(Call::cap_delete, std::exchange(own.thread, kNoCapability))
+                         : ask(Call::thread_start, own.thread, {0x50'0000, 0x7000'0000, 0, 0});
+    case 29:
       if (own.derived != kNoCapability) return ask(Call::cap_delete, std::exchange(own.derived, kNoCapability));
       return ask(Call::cap_revoke, any(w, w.chance(2) ? h.ports : h.notifications));
+    case 33:
+    case 34:
+      return ask(Call::forward, any(w, h.ports), {1}, one_word);
+    case 30:
+      return ask(Call::wait_set_add, any(w, h.sets),
+                 {any(w, w.chance(3)   ? h.replies
+                         : w.chance(2) ? h.ports
+                                       : h.notifications)
+                      .value,
+                  w.random(4)});
+    case 31:
+      return w.chance(2) ? ask(Call::wait_set_remove, any(w, h.sets), {w.random(4)})
+                         : ask(Call::wait_set_wait, any(w, h.sets), {soon(w)});
+    case 32:
+      return w.chance(2) ? ask(Call::send_batch, any(w, h.ports), {2, 8}) : ask(Call::receive_batch, any(w, h.ports));
     default:
       return w.chance(3) ? fault()
                          : ask(Call::process_set_handler, h.process, {w.chance(3) ? 0 : any(w, h.ports).value});
@@ -121,6 +146,8 @@ std::function<void()> mix(World& w) {
     share(*notification, &Hands::notifications);
     auto reply = w.make<Reply>();
     share(*reply, &Hands::replies);
+    auto set = w.make<WaitSet>();
+    share(*set, &Hands::sets);
     auto context = MUST(Reservation::create(w.cpu(u32(w.random(w.cpus()))), root));
     share(*context, &Hands::contexts);
     auto memory = MUST(MemoryObject::create_anonymous(w.now_on(), root, 1));

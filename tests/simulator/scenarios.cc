@@ -184,6 +184,74 @@ std::function<void()> deaths(World& w) {
   };
 }
 
+// Calls that a front hands on to other servers, anywhere; clients give up or are cancelled; in some worlds a process
+// is killed. Each call is answered once; without a death none is left without an answer.
+std::function<void()> forwards(World& w) {
+  Process& keeper = w.process();
+  Process& fronts = w.process();
+  Process& backs = w.process();
+  Process& clients = w.process();
+  auto front_port = w.make_port(0);
+  auto back_port = w.make_port(4);
+  auto reply = w.make<Reply>();
+  auto bell = w.make<Notification>();
+  const CapIndex front_root = w.give(keeper, *front_port);
+  const CapIndex back_root = w.give(keeper, *back_port);
+  const CapIndex at_front = w.copy(keeper, front_root, fronts, 0xff);
+  const CapIndex onward = w.copy(keeper, back_root, fronts, rights::port::call, 9);
+  const CapIndex at_back = w.copy(keeper, back_root, backs, 0xff);
+  const CapIndex target = w.copy(keeper, front_root, clients, rights::port::call, 7);
+  const CapIndex reply_cap = w.give(backs, *reply);
+  const CapIndex bell_cap = w.give(backs, *bell);
+  const CapIndex kill[3] = {w.give(keeper, fronts), w.give(keeper, backs), w.give(keeper, clients)};
+  const bool deadly = w.chance(2);
+  for (u32 i = 0; i < 1 + w.random(2); ++i) {
+    w.thread(
+        fronts, kNormalLevel,
+        [&w, at_front, onward, deadly, word = u64{0}, forwarded = false](Thread&, const Answer& last) mutable -> Act {
+          const auto receive = [&] { return ask(Call::receive, at_front); };
+          if (last.first) return receive();
+          if (std::exchange(forwarded, false)) {
+            const bool was_cancelled = last.status == Status::bad_state;
+            if (last.status == Status::ok || was_cancelled || (deadly && last.status == Status::peer_died))
+              return receive();
+            w.fail("a call could not be forwarded");
+          }
+          if (last.status == Status::revoked || last.status == Status::bad_capability) return leave();
+          if (last.status != Status::ok) return receive();
+          word = last.word[0];
+          if (w.chance(4)) return ask(Call::reply_receive, at_front, {word + 1}, Descriptor::make(1));
+          forwarded = true;
+          return ask(Call::forward, onward, {word}, Descriptor::make(1));
+        });
+  }
+  for (u32 i = 0; i < 1 + w.random(2); ++i) {
+    w.thread(backs, kNormalLevel + u32(w.random(2)), server(w, at_back, i == 0 ? reply_cap : kNoCapability, bell_cap));
+  }
+  std::vector<std::shared_ptr<Score>> scores;
+  std::vector<CapIndex> victims;
+  for (u32 i = 0; i < 2; ++i) {
+    scores.push_back(std::make_shared<Score>());
+    Thread& t = w.thread(clients, kNormalLevel + u32(w.random(3)), client(w, target, 4, scores.back()));
+    victims.push_back(w.give(keeper, t));
+  }
+  w.thread(
+      keeper, kNormalLevel + 1,
+      [&w, kill, victims, deadly, left = u32(w.random(8)), last_act = false](Thread&, const Answer&) mutable -> Act {
+        if (left > 0) {
+          --left;
+          return w.chance(2) ? ask(Call::yield) : ask(Call::thread_cancel, victims[w.random(victims.size())]);
+        }
+        if (!deadly || std::exchange(last_act, true)) return leave();
+        return ask(Call::process_kill, kill[w.random(3)], {5});
+      });
+  return [&w, scores, deadly] {
+    for (const auto& s : scores) {
+      if (!deadly && (!s->done || s->answers + s->failures != s->calls)) w.fail("a call was never answered");
+    }
+  };
+}
+
 // Signals from several CPUs: every bit arrives, whoever waits.
 std::function<void()> signals(World& w) {
   Process& p = w.process();
@@ -211,6 +279,99 @@ std::function<void()> signals(World& w) {
   }
   return [&w, got, wanted] {
     if (*got != wanted) w.fail("a signal was lost");
+  };
+}
+
+// One or two waiters live on a wait set of notifications and a port; who signals and sends is anywhere, and somebody
+// takes members out and puts them back. Nothing that came is overlooked, and a member that ends is told of once.
+std::function<void()> sets(World& w) {
+  Process& p = w.process();
+  Process& others = w.process();
+  auto set_object = w.make<WaitSet>();
+  auto port_object = w.make_port(2);
+  const CapIndex set = w.give(p, *set_object);
+  const CapIndex port = w.give(p, *port_object);
+  const CapIndex target = w.copy(p, port, others, rights::port::send);
+  constexpr u64 kBells = 2;
+  constexpr u64 kPortKey = kBells;
+  constexpr u64 kMortal = kBells + 1;
+  struct Score {
+    u64 bits[kBells] = {};
+    u32 messages = 0;
+    u32 sent = 0;
+    u32 ends = 0;
+  };
+  auto score = std::make_shared<Score>();
+  std::vector<CapIndex> bells, remote;
+  for (u64 i = 0; i < kBells; ++i) {
+    auto bell = w.make<Notification>();
+    bells.push_back(w.give(p, *bell));
+    remote.push_back(w.copy(p, bells.back(), others, rights::notification::signal));
+  }
+  auto mortal_object = w.make<Notification>();
+  const CapIndex mortal = w.give(p, *mortal_object);
+  const u32 senders = u32(1 + w.random(3));
+  constexpr u32 kEach = 4;
+  const u64 wanted = (u64{1} << senders * kEach) - 1;
+  for (u32 i = 0; i < senders; ++i) {
+    w.thread(others, kNormalLevel, [remote, target, score, i, step = 0u](Thread&, const Answer& last) mutable -> Act {
+      if (step > 0 && step % 3 == 0 && last.status == Status::ok) ++score->sent;
+      if (step == kEach * 3) return leave();
+      const u64 bit = u64{1} << (i * kEach + step / 3);
+      const u32 kind = step++ % 3;
+      return kind < kBells ? ask(Call::notification_signal, remote[kind], {bit})
+                           : ask(Call::send, target, {bit}, Descriptor::make(1));
+    });
+  }
+  // Members come, go and come back; one ends.
+  w.thread(p, kNormalLevel + u32(w.random(2)),
+           [&w, set, port, bells, mortal, next = u64{0}, toggles = u32(w.random(4)), out = false, key = u64{0}](
+               Thread&, const Answer& last) mutable -> Act {
+             const auto add = [&](u64 k) {
+               return ask(Call::wait_set_add, set, {(k < kBells ? bells[k] : k == kPortKey ? port : mortal).value, k});
+             };
+             if (!last.first && last.status != Status::ok) w.fail("a member could not be added or removed");
+             if (next <= kMortal) return add(next++);
+             if (next++ == kMortal + 1) return ask(Call::cap_delete, mortal);
+             if (std::exchange(out, false)) return add(key);
+             if (toggles-- == 0) return leave();
+             key = w.random(kBells + 1);
+             out = true;
+             return ask(Call::wait_set_remove, set, {key});
+           });
+  for (u32 i = 0; i < 1 + w.random(2); ++i) {
+    auto key = std::make_shared<u64>(~u64{0});
+    w.thread(p, kNormalLevel + u32(w.random(2)), [=, &w](Thread& self, const Answer& last) -> Act {
+      if (*key == ~u64{0} && !last.first && last.status == Status::ok) {  // told of a member
+        if (last.word[1] != 0) {
+          if (last.word[0] != kMortal) w.fail("a member that lives was told to be gone");
+          ++score->ends;
+        } else {
+          *key = last.word[0];
+          if (*key < kBells) return ask(Call::notification_wait, bells[*key], {0});
+          self.message_page->deadline = 0;
+          return ask(Call::receive, port, {}, Descriptor::kDeadline);
+        }
+      } else if (*key != ~u64{0}) {
+        if (last.status == Status::ok) {
+          if (*key == kPortKey) {
+            ++score->messages;
+          } else {
+            if ((score->bits[*key] & last.word[0]) != 0) w.fail("a bit came twice");
+            score->bits[*key] |= last.word[0];
+          }
+        }
+        *key = ~u64{0};
+      }
+      return ask(Call::wait_set_wait, set, {w.chance(4) ? w.now() + w.random(2000) : ~u64{0}});
+    });
+  }
+  return [&w, score, wanted] {
+    for (u64 bits : score->bits) {
+      if (bits != wanted) w.fail("a signal was overlooked");
+    }
+    if (score->messages != score->sent) w.fail("a message was overlooked");
+    if (score->ends != 1) w.fail("the end of a member was not told once");
   };
 }
 
@@ -404,8 +565,8 @@ std::function<void()> churn(World& w) {
 
 }  // namespace
 
-const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths},   {"signals", &signals},
-                               {"words", &words}, {"revokes", &revokes}, {"churn", &churn},
+const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths},  {"forwards", &forwards}, {"signals", &signals},
+                               {"sets", &sets},   {"words", &words},    {"revokes", &revokes},   {"churn", &churn},
                                {"mix", &mix},     {"balance", &balance}};
 const u32 kScenarioCount = sizeof(kScenarios) / sizeof(kScenarios[0]);
 

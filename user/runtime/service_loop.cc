@@ -31,6 +31,7 @@ void Event::notify() {
 
 void Event::Wait::await_suspend(std::coroutine_handle<> handle) {
   waiter_.handle = handle;
+  waiter_.causality = sys::trace_context(0, 0, 0).value_or(sys::TraceContextResult());
   event_.waiters_.push_back(waiter_);
   event_.loop_.add_timer(waiter_);
 }
@@ -190,7 +191,17 @@ void ServiceLoop::expire() {
 }
 
 void ServiceLoop::run_ready() {
-  while (loop_detail::Waiter* waiter = ready_.pop_front()) waiter->handle.resume();
+  while (loop_detail::Waiter* waiter = ready_.pop_front()) {
+    follow(waiter->causality);
+    waiter->handle.resume();
+  }
+  follow({});
+}
+
+void ServiceLoop::follow(const sys::TraceContextResult& causality) {
+  if (causality.trace == followed_.trace && causality.span == followed_.span) return;
+  followed_ = causality;
+  static_cast<void>(sys::trace_context(causality.trace, causality.span, sys::trace_context_flags::SET));
 }
 
 }  // namespace keel

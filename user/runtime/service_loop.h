@@ -13,7 +13,8 @@
 // i:
 //              the i-th entry of `uses` was restarted), or one of its own. allocate_bit() gives out bits from 63 down.
 // Coroutines   wait for an Event, a signal or a time. They resume between two messages, never inside a handler, after
-//              the reply to the first went out: so they may call the service that waited for it.
+//              the reply to the first went out: so they may call the service that waited for it. Their calls have the
+//              trace id of the request that they began with.
 // Locks        none: everything runs on the loop's thread.
 // Costs        a message: one system call, no allocation. A deferred answer: two more, and a coroutine frame.
 #pragma once
@@ -26,6 +27,7 @@
 #include "base/intrusive_list.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/server.h"
+#include "user/runtime/stubs.h"
 
 namespace keel {
 
@@ -39,6 +41,7 @@ struct Waiter {
   std::coroutine_handle<> handle;
   Deadline deadline = kForever;
   bool notified = false;
+  sys::TraceContextResult causality;  // what it works for: its thread does others' work meanwhile
 };
 using WaitQueue = IntrusiveList<Waiter, &Waiter::queue_hook>;
 }  // namespace loop_detail
@@ -118,6 +121,7 @@ class ServiceLoop final : private ReplyPool {
   void make_ready(loop_detail::Waiter& waiter, bool notified);
   void expire();
   void run_ready();
+  void follow(const sys::TraceContextResult& causality);
   void reply_first();
   Task<void> heartbeat(CapIndex manager, u64 period_ns);
 
@@ -133,6 +137,7 @@ class ServiceLoop final : private ReplyPool {
   usize replies_ = 0;
   Message reply_;  // to be sent with the next receive, if replying_
   bool replying_ = false;
+  sys::TraceContextResult followed_;  // the ids of the thread's own context
 };
 
 // Gives up what a reply moved, in case the receiver was gone. Right after the message was sent; `given` from before.

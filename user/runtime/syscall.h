@@ -41,6 +41,8 @@ namespace ipc {
 // Queues up to eight words; never waits. WouldBlock when the queue is full.
 [[nodiscard]] Status send(CapIndex port, const Message& message);
 [[nodiscard]] Status reply_send(CapIndex reply, const Message& message);
+// Hands the caller received last on to another port: its call goes on there with the message.
+[[nodiscard]] Status forward(CapIndex port, const Message& message);
 
 }  // namespace ipc
 }  // namespace keel

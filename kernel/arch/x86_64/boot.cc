@@ -7,8 +7,8 @@
 #include "kernel/arch/x86_64/boot_layout.h"
 #include "kernel/arch/x86_64/instructions.h"
 #include "kernel/arch/x86_64/processor.h"
-#include "kernel/core/boot_info.h"
-#include "kernel/core/boot_options.h"
+#include "kernel/platform/boot_info.h"
+#include "kernel/platform/boot_options.h"
 
 // Laid out by kernel.ld and boot.S; only their addresses mean something.
 #define HIDDEN [[gnu::visibility("hidden")]]

@@ -274,8 +274,11 @@ traced_\name:
     movl %edx, CPU_TRACE+8+12(%r11,%rax)
     movq %rdi, CPU_TRACE+8+16(%r11,%rax)
     movq T_PROCESS(%r10), %rdx
-    movq OBJECT_ID(%rdx), %rdx
-    movq %rdx, CPU_TRACE+8+24(%r11,%rax)
+    movl OBJECT_ID(%rdx), %edx
+    movl %edx, CPU_TRACE+8+24(%r11,%rax)
+    movq T_CONTEXT(%r10), %rdx
+    movl CONTEXT_TRACE(%rdx), %edx
+    movl %edx, CPU_TRACE+8+28(%r11,%rax)
     movq %rcx, %rax
     movq %rbp, %rdx
     jmp fast_\name

@@ -35,7 +35,9 @@
 #define T_R11 (THREAD_STATE + 128)
 #define T_RFLAGS (THREAD_STATE + 136)
 #define T_RESUME (THREAD_STATE + 160)
+#define T_CONTEXT 0x520
 #define T_PROCESS 0x530
+#define CONTEXT_TRACE 0x20 /* SchedulingContext */
 
 #define FIRST_DEVICE_VECTOR 0x30
 #define LAST_DEVICE_VECTOR 0xef

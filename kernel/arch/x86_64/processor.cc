@@ -45,7 +45,8 @@ static_assert(offsetof(TraceRing, records) == offsetof(TraceRing, added) + 8 && 
 static_assert(sizeof(TraceRecord) == 1 << TRACE_RECORD_SHIFT && u32(TraceEvent::enter) == TRACE_ENTER);
 static_assert(offsetof(TraceRecord, event) == 8 && offsetof(TraceRecord, thread) == 12);
 static_assert(offsetof(TraceRecord, data) == 16 && offsetof(TraceRecord, process) == 24);
-static_assert(offsetof(Thread, process) == T_PROCESS);
+static_assert(offsetof(TraceRecord, trace) == 28 && offsetof(SchedulingContext, causality.trace) == CONTEXT_TRACE);
+static_assert(offsetof(Thread, process) == T_PROCESS && offsetof(Thread, context) == T_CONTEXT);
 }  // namespace
 class EntryLayout {
   static_assert(offsetof(KObject, id_) == OBJECT_ID);

@@ -419,6 +419,28 @@ void bench_several_cpus() {
   for (u32 pairs = 1; pairs <= 4; ++pairs) bench_pairs(pairs);
 }
 
+// One message from the sender's call to the receiver's, in one space and without a switch: as many as a queue takes,
+// one call each or all in two.
+void bench_messages() {
+  constexpr u32 kMessages = 53;
+  const CapIndex port = need(sys::port_create(self().group, kMessages), "port");
+  report("send_receive_1", median(
+                               [&] {
+                                 for (u32 i = 0; i < kMessages; ++i) raw_call<0>(u64(Call::send) | 8 << 8, port.value);
+                                 for (u32 i = 0; i < kMessages; ++i) raw_call<0>(u64(Call::receive), port.value);
+                               },
+                               1000, 100) /
+                               kMessages);
+  report("send_receive_batch", median(
+                                   [&] {
+                                     raw_call<0>(u64(Call::send_batch), port.value, kMessages, 8);
+                                     raw_call<0>(u64(Call::receive_batch), port.value);
+                                   },
+                                   1000, 100) /
+                                   kMessages);
+  (void)sys::cap_delete(port);
+}
+
 }  // namespace
 
 int main() {
@@ -511,6 +533,7 @@ int main() {
                        20, 4));
     }
   }
+  bench_messages();
   bench_sizes();
   say("bench done");
   (void)sys::system_power(find_capability("control"), 1);

@@ -361,7 +361,8 @@ std::string_view trace_event_name(TraceEvent event) {
   return i < std::size(kNames) ? kNames[i] : "?";
 }
 
-// One line for each event, for tools/trace: CPU, nanoseconds, event, process, thread, then what the event is about.
+// One line for each event, for tools/trace: CPU, nanoseconds, event, process, thread, what the event is about, and the
+// low half of the trace id of whatever that was part of.
 u64 trace(Shell& shell, Words words) {
   const Result<sys::SystemInfoResult> info = sys::system_info(kernel_info());
   if (!info.has_value()) return shell.fail("trace", "", info.error());
@@ -393,14 +394,16 @@ u64 trace(Shell& shell, Words words) {
       const char* name = call_name(r.code);
       // A call that waits leaves its own number where its status will be.
       const bool waits = r.status == r.code && r.code > kLastPlainCall;
-      out.print("{} {} {:#x}\n", name == nullptr ? "unknown" : name,
+      out.print("{} {} {:#x}", name == nullptr ? "unknown" : name,
                 waits ? "waits" : status_name(static_cast<Status>(r.status)), r.data);
     } else if (r.event == TraceEvent::enter) {
       const char* name = call_name(r.code);
-      out.print("{} {:#x}\n", name == nullptr ? "unknown" : name, r.data);
+      out.print("{} {:#x}", name == nullptr ? "unknown" : name, r.data);
     } else {
-      out.print("{} {:#x}\n", r.code, r.data);
+      out.print("{} {:#x}", r.code, r.data);
     }
+    if (r.trace != 0) out.print(" trace {:08x}", r.trace);
+    out.print("\n");
   }
   out.print("{} events, {} lost\n", taken.size(), lost);
   return status;

@@ -220,6 +220,9 @@ u64 Shell::run_line(std::string_view line) {
     return fail("shell", "", parsed.error(), reason);
   }
   if (command->words().empty()) return status_;
+  // Whatever the command makes others do is one trace.
+  if (const Result<sys::RandomGetResult> id = sys::random_get(1); id.has_value())
+    static_cast<void>(sys::trace_context(id->r0 | 1, 0, sys::trace_context_flags::SET));
   return run_words(command->words(), command->background(), text);
 }
 

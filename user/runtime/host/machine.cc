@@ -21,7 +21,7 @@ Machine& machine() {
 namespace {
 
 template <class F, class... Args>
-Status forward(const F& function, Args&&... args) {
+Status pass_on(const F& function, Args&&... args) {
   return function ? function(std::forward<Args>(args)...) : Status::not_supported;
 }
 
@@ -37,17 +37,18 @@ void set_thread_pointer(ThreadBlock&) {}
 u64 read_counter() { return 0; }
 
 Status system_call(Call call, u64 capability, SyscallWords& words) {
-  const Status status = forward(host::machine().system_call, call, capability, words);
+  const Status status = pass_on(host::machine().system_call, call, capability, words);
   if (status != Status::ok) last_error() = {call, status, CapIndex(capability)};
   return status;
 }
 
 namespace ipc {
-Status call(CapIndex port, Message& m) { return forward(host::machine().call, port, m); }
-Status receive(CapIndex port, Message& m) { return forward(host::machine().receive, port, m); }
-Status reply_receive(CapIndex port, Message& m) { return forward(host::machine().reply_receive, port, m); }
-Status send(CapIndex port, const Message& m) { return forward(host::machine().send, port, m); }
-Status reply_send(CapIndex reply, const Message& m) { return forward(host::machine().reply_send, reply, m); }
+Status call(CapIndex port, Message& m) { return pass_on(host::machine().call, port, m); }
+Status receive(CapIndex port, Message& m) { return pass_on(host::machine().receive, port, m); }
+Status reply_receive(CapIndex port, Message& m) { return pass_on(host::machine().reply_receive, port, m); }
+Status send(CapIndex port, const Message& m) { return pass_on(host::machine().send, port, m); }
+Status reply_send(CapIndex reply, const Message& m) { return pass_on(host::machine().reply_send, reply, m); }
+Status forward(CapIndex port, const Message& m) { return pass_on(host::machine().forward, port, m); }
 }  // namespace ipc
 
 // What start.cc has in a real process.

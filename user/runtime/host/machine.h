@@ -14,6 +14,7 @@ struct Machine {
   std::function<Status(CapIndex, Message&)> reply_receive;
   std::function<Status(CapIndex, const Message&)> send;
   std::function<Status(CapIndex, const Message&)> reply_send;
+  std::function<Status(CapIndex, const Message&)> forward;
 };
 
 // What the calling thread's calls go to; one that is not set answers not_supported.

@@ -122,5 +122,10 @@ Status reply_send(CapIndex reply, const Message& m) {
   return record(Call::reply_send, reply.value, enter(outgoing(Call::reply_send, m), reply.value, copy.words).rax);
 }
 
+Status forward(CapIndex port, const Message& m) {
+  Message copy = m;
+  return record(Call::forward, port.value, enter(outgoing(Call::forward, m), port.value, copy.words).rax);
+}
+
 }  // namespace ipc
 }  // namespace keel

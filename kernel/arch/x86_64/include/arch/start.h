@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "kernel/core/boot_info.h"
+#include "kernel/platform/boot_info.h"
 
 namespace keel {
 class Cpu;

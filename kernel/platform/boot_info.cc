@@ -1,4 +1,4 @@
-#include "kernel/core/boot_info.h"
+#include "kernel/platform/boot_info.h"
 
 namespace keel {
 

@@ -1,10 +1,10 @@
-#include "kernel/core/boot_info.h"
+#include "kernel/platform/boot_info.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "kernel/core/boot_options.h"
+#include "kernel/platform/boot_options.h"
 
 namespace keel {
 namespace {

@@ -4,11 +4,11 @@
 #include <arch/power.h>
 #include <arch/start.h>
 
-#include "kernel/core/boot_info.h"
-#include "kernel/core/boot_options.h"
 #include "kernel/core/entry.h"
 #include "kernel/core/machine.h"
 #include "kernel/mm/early.h"
+#include "kernel/platform/boot_info.h"
+#include "kernel/platform/boot_options.h"
 
 namespace keel {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <arch/memory.h>
 
-#include "kernel/core/boot_options.h"
 #include "kernel/core/machine.h"
 #include "kernel/mm/address_space.h"
 #include "kernel/mm/memory_object.h"
+#include "kernel/platform/boot_options.h"
 
 namespace keel {
 namespace {

@@ -1,4 +1,4 @@
-#include "kernel/core/boot_options.h"
+#include "kernel/platform/boot_options.h"
 
 #include <charconv>
 
