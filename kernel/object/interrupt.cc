@@ -74,8 +74,7 @@ void Interrupt::hold_back(Cpu& cpu) {
 void Interrupt::expired(Cpu& cpu) {
   held_back_.store(false, kRelaxed);
   plain_ = trigger_ == Trigger::edge;
-  burst_began_ns_ = 0;  // the next burst is measured whole
-  if (line_ != kMessage && trigger_ == Trigger::edge) arch::unmask_interrupt_line(cpu, line_);
+  if (line_ != kMessage && plain_) arch::unmask_interrupt_line(cpu, line_);
   notification_.signal(cpu);  // what is level-triggered is unmasked by who deals with it
 }
 

@@ -6,7 +6,8 @@
 // created the object: its address is in the device.
 //
 // kBurst interrupts in less than kBurstNs are a storm: for kPauseNs the line is masked, whoever acknowledges, and a
-// message, which only the device could stop, tells nobody; then the notification is signalled, so nothing is lost.
+// message, which only the device could stop, tells nobody; then the notification is signalled, so nothing is lost. (The
+// burst after a pause is never a storm: the pause counts as part of it.)
 //
 // Invariants   I1 the vector is this object's from creation to destruction. A line is masked before its vector is given
 //                 up; a device that goes on writing its message reaches whoever has the vector next, so drivers take it
@@ -34,9 +35,7 @@ class Interrupt final : public KObject, public TimerEntry {
  public:
   static constexpr ObjectKind kKind = ObjectKind::interrupt;
   static constexpr u64 kMessage = ~u64{0};  // line() of a message-signalled interrupt
-  static constexpr u64 kBurst = 1024;
-  static constexpr u64 kBurstNs = 10'000'000;
-  static constexpr u64 kPauseNs = 100'000'000;
+  static constexpr u64 kBurst = 1024, kBurstNs = 10'000'000, kPauseNs = 100'000'000;
 
   // Errors: not_supported (no such line), busy (the line has an object, or no vector is left), no_memory,
   // quota_exceeded.
