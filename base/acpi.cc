@@ -215,6 +215,44 @@ Result<MadtInfo> walk_madt(const Tables& tables, MadtVisitor& visitor) {
   return info;
 }
 
+Result<void> walk_srat(const Tables& tables, SratVisitor& visitor) {
+  const Table table = TRY(tables.find("SRAT"));
+  const TableReader reader = tables.reader(table);
+  for (u64 at = 48; at < table.length;) {
+    std::array<std::byte, 16> e{};  // as much of an entry as is looked at
+    TRY(reader.read(at, std::span(e).first(2)));
+    const u8 type = field<u8>(e, 0);
+    const u8 length = field<u8>(e, 1);
+    if (length < 2 || length > table.length - at) return Status::corrupt;
+    TRY(reader.read(at, std::span(e).first(length < e.size() ? length : e.size())));
+    at += length;
+    if (type == 0) {  // by the number of the local APIC
+      if (length < 16) return Status::corrupt;
+      const u32 domain = field<u8>(e, 2) | (field<u32>(e, 8) & 0xffffff00);
+      if ((field<u32>(e, 4) & 1) != 0) visitor.processor(field<u8>(e, 3), domain);
+    } else if (type == 2) {  // by that of the x2APIC
+      if (length < 24) return Status::corrupt;
+      if ((field<u32>(e, 12) & 1) != 0) visitor.processor(field<u32>(e, 8), field<u32>(e, 4));
+    }
+  }
+  return {};
+}
+
+Result<Distances> Distances::open(const Tables& tables) {
+  const Table table = TRY(tables.find("SLIT"));
+  const TableReader reader = tables.reader(table);
+  const u64 domains = TRY(reader.get<u64>(36));
+  if (domains > 0xffff || domains * domains > table.length - 44) return Status::corrupt;
+  return Distances(reader, u32(domains));
+}
+
+Result<u8> Distances::between(u32 from, u32 to) const {
+  if (from >= domains_ || to >= domains_) return Status::out_of_range;
+  const u8 distance = TRY(reader_.get<u8>(44 + u64{from} * domains_ + to));
+  if (distance < 10 || (from == to && distance != 10)) return Status::corrupt;
+  return distance;
+}
+
 Result<Hpet> read_hpet(const Tables& tables) {
   const Table table = TRY(tables.find("HPET"));
   const TableReader reader = tables.reader(table);

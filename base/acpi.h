@@ -1,4 +1,5 @@
-// ACPI tables: finds, verifies and walks the static ones. Shared by the kernel (MADT, HPET) and the device manager.
+// ACPI tables: finds, verifies and walks the static ones. Shared by the kernel (MADT, HPET, SRAT, SLIT) and the device
+// manager.
 //
 // Firmware is not trusted to be sane: lengths, counts and checksums are verified before use, every walk is bounded by
 // the length of its table, and no table is larger than kMaxTableBytes. Nothing is allocated or kept; a Table is only
@@ -143,6 +144,34 @@ struct MadtInfo {
 
 // Calls the visitor for each entry it knows, in order. Entries of unknown type are passed over.
 Result<MadtInfo> walk_madt(const Tables& tables, MadtVisitor& visitor);
+
+// -- SRAT and SLIT: which processor is in which proximity domain, and how far these are from each other ---------------
+
+class SratVisitor {
+ public:
+  // A processor that is enabled. Memory and other initiators are passed over.
+  virtual void processor(u32 apic_id, u32 domain) = 0;
+
+ protected:
+  ~SratVisitor() = default;
+};
+// In the order of the table.
+Result<void> walk_srat(const Tables& tables, SratVisitor& visitor);
+
+// A square of distances: 10 is a domain's to itself, 255 means that there is no way.
+class Distances {
+ public:
+  // Errors: corrupt also when the square is larger than the table.
+  static Result<Distances> open(const Tables& tables);
+  u32 domains() const { return domains_; }
+  // Errors: out_of_range; corrupt (below 10, or a domain that is not 10 from itself).
+  Result<u8> between(u32 from, u32 to) const;
+
+ private:
+  Distances(const TableReader& reader, u32 domains) : reader_(reader), domains_(domains) {}
+  TableReader reader_;
+  u32 domains_;
+};
 
 // -- HPET ------------------------------------------------------------------------------------------------------------
 

@@ -98,6 +98,80 @@ TEST(Acpi, ReadsTheHpet) {
   EXPECT_EQ(hpet.min_periodic_tick, 100);
 }
 
+// As `qemu -smp 3 -numa node,cpus=0 -numa node,cpus=1-2 -numa dist,src=0,dst=1,val=21` makes it, with an x2APIC added.
+std::string srat_entries() {
+  const auto memory = packed(u8{1}, u8{40}, u32{1}) + std::string(34, '\0');
+  return packed(u8{0}, u8{16}, u8{0}, u8{0}, u32{1}, u64{0}) + packed(u8{0}, u8{16}, u8{1}, u8{1}, u32{1}, u64{0}) +
+         memory + packed(u8{0}, u8{16}, u8{1}, u8{2}, u32{0}, u64{0}) +
+         packed(u8{0}, u8{16}, u8{2}, u8{3}, u32{1}, u32{0x01020300}, u32{0}) +
+         packed(u8{2}, u8{24}, u16{0}, u32{7}, u32{300}, u32{1}, u64{0}) + packed(u8{77}, u8{2});
+}
+
+FakeMemory numa(const std::string& srat, const std::string& slit) {
+  FakeMemory memory;
+  memory.table(0x2000, "SRAT", 1, packed(u32{1}, u64{0}) + srat);
+  memory.table(0x3000, "SLIT", 1, slit);
+  memory.table(0x1000, "RSDT", 1, packed(u32{0x2000}, u32{0x3000}));
+  memory.rsdp(kRsdp, 0, 0x1000);
+  return memory;
+}
+
+struct Nodes final : SratVisitor {
+  void processor(u32 apic_id, u32 domain) override {
+    log += std::to_string(apic_id) + " in " + std::to_string(domain) + "\n";
+  }
+  std::string log;
+};
+
+TEST(Acpi, ReadsWhoIsNearWhom) {
+  FakeMemory memory = numa(srat_entries(), packed(u64{2}, u8{10}, u8{21}, u8{22}, u8{10}));
+  const Tables tables = *Tables::open(memory, PhysAddr(kRsdp));
+  Nodes nodes;
+  EXPECT_TRUE(walk_srat(tables, nodes).has_value());
+  EXPECT_EQ(nodes.log, "0 in 0\n1 in 1\n3 in 16909058\n300 in 7\n");  // not the one that is off
+  const Distances distances = *Distances::open(tables);
+  EXPECT_EQ(distances.domains(), 2u);
+  EXPECT_EQ(*distances.between(0, 1), 21);
+  EXPECT_EQ(*distances.between(1, 0), 22);
+  EXPECT_EQ(*distances.between(1, 1), 10);
+  EXPECT_EQ(distances.between(2, 0).status(), Status::out_of_range);
+  EXPECT_EQ(distances.between(0, 2).status(), Status::out_of_range);
+  FakeMemory without = machine(0);
+  const Tables none = *Tables::open(without, PhysAddr(kRsdp));
+  EXPECT_EQ(walk_srat(none, nodes).status(), Status::not_found);
+  EXPECT_EQ(Distances::open(none).status(), Status::not_found);
+}
+
+TEST(Acpi, HostileSratAndSlitAreErrors) {
+  const auto srat = [](const std::string& entries) {
+    FakeMemory memory = numa(entries, packed(u64{0}));
+    Nodes nodes;
+    return walk_srat(*Tables::open(memory, PhysAddr(kRsdp)), nodes).status();
+  };
+  EXPECT_EQ(srat(packed(u8{0}, u8{0})), Status::corrupt);                        // would never end
+  EXPECT_EQ(srat(packed(u8{0}, u8{16}, u8{0})), Status::corrupt);                // beyond the table
+  EXPECT_EQ(srat(packed(u8{0}, u8{8}, u8{0}, u8{0}, u32{1})), Status::corrupt);  // too short for its type
+  EXPECT_EQ(srat(packed(u8{2}, u8{16}, u16{0}, u64{0}, u32{1})), Status::corrupt);
+  EXPECT_EQ(srat(packed(u8{0})), Status::corrupt);
+  const std::string good = srat_entries();
+  for (usize length = 0; length < good.size(); ++length) (void)srat(good.substr(0, length));
+  const auto slit = [](const std::string& body) {
+    FakeMemory memory = numa("", body);
+    return Distances::open(*Tables::open(memory, PhysAddr(kRsdp))).status();
+  };
+  EXPECT_EQ(slit(""), Status::corrupt);
+  EXPECT_EQ(slit(packed(u32{2})), Status::corrupt);
+  EXPECT_EQ(slit(packed(u64{2}, u8{10}, u8{20}, u8{20})), Status::corrupt);
+  EXPECT_EQ(slit(packed(~u64{0})), Status::corrupt);
+  EXPECT_EQ(slit(packed(u64{1} << 32)), Status::corrupt);  // its square is 0
+  EXPECT_EQ(slit(packed(u64{0})), Status::ok);
+  FakeMemory memory = numa("", packed(u64{2}, u8{11}, u8{9}, u8{255}, u8{10}));
+  const Distances odd = *Distances::open(*Tables::open(memory, PhysAddr(kRsdp)));
+  EXPECT_EQ(odd.between(0, 0).status(), Status::corrupt);
+  EXPECT_EQ(odd.between(0, 1).status(), Status::corrupt);
+  EXPECT_EQ(*odd.between(1, 0), 255);
+}
+
 TEST(Acpi, DamageIsAnError) {
   const auto madt = [](const std::string& entries) {
     FakeMemory memory = machine(2, entries);

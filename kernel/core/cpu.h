@@ -48,6 +48,7 @@ class Cpu {
 
   Machine& machine;
   u32 index;
+  u32 node = 0;  // NUMA: what is near
   Scheduler scheduler{*this};
   TimerQueue timers;
   WorkQueue work;

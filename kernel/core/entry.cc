@@ -92,7 +92,9 @@ void set_timer(Cpu& cpu) {
   u64 next = cpu.timers.earliest().value;
   if (cpu.context != nullptr) {
     if (cpu.budget_end_ns < next) next = cpu.budget_end_ns;
-    if (cpu.quantum_end_ns < next && cpu.scheduler.contends(*cpu.context)) next = cpu.quantum_end_ns;
+    // Who waits below the current thread may have a better place on another CPU.
+    const bool shares = cpu.scheduler.ready_count() != 0 && cpu.machine.cpu_count.load(kRelaxed) > 1;
+    if (cpu.quantum_end_ns < next && (shares || cpu.scheduler.contends(*cpu.context))) next = cpu.quantum_end_ns;
   }
   if (next == cpu.timer_set_ns) return;
   cpu.timer_set_ns = next;
@@ -254,9 +256,9 @@ Thread* enter_timer(Cpu& cpu) {
     }
   }
   if (cpu.current != nullptr && now >= cpu.quantum_end_ns) {
+    if (cpu.scheduler.ready_count() != 0) cpu.thief.share(now);
     if (cpu.scheduler.contends(*cpu.context)) {
       cpu.reschedule = true;
-      share_load(cpu);
     } else {
       cpu.quantum_end_ns = now + Scheduler::kQuantumNs;
     }

@@ -53,6 +53,9 @@ class Machine {
   Atomic<u32> cpu_count{0};
   u32 present_cpus = 1;  // that the firmware reports
   CpuSet busy;           // those that are not idle
+  // How far the memory of nodes is from each other, as firmware has it (10: the own); all 0 when it does not say.
+  static constexpr u32 kMaxNodes = 16;
+  u8 distances[kMaxNodes][kMaxNodes] = {};
   Orphanage orphans;
   u64 next_id() { return next_id_.fetch_add(1, kRelaxed); }
 

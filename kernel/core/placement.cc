@@ -1,46 +1,64 @@
 #include "kernel/core/placement.h"
 
-#include <arch/context.h>
-
 #include "kernel/core/machine.h"
 #include "kernel/ipc/port.h"
 
 namespace keel {
 namespace {
 
+constexpr u64 kShallowNs = 1'000'000;   // idle for longer, a CPU may be in a deep state
+constexpr u64 kBalanceNs = 95'000'000;  // between two exchanges: some quanta
+constexpr u64 kStayNs = 25'000'000;     // so much longer who came last is not given away: the others have a turn
+
 u32 load_of(const Cpu& cpu) { return cpu.scheduler.ready_count() + (cpu.machine.busy.has(cpu.index) ? 1 : 0); }
 
-// The thread that a CPU can spare for another, or null.
-Thread* spare_thread(Cpu& cpu, const Cpu& thief) {
+// What tells CPUs of equal load apart: the energy that it takes to wake a parked one, then the distance.
+u32 cost_of(const Cpu& here, const Cpu& other, u64 now) {
+  const Machine& machine = here.machine;
+  const u64 since = other.context_since;  // a guess: the other CPU writes it
+  const bool parked = !machine.busy.has(other.index) && now > since && machine.clock.to_ns(now - since) > kShallowNs;
+  return (parked ? 256 : 0) + machine.distances[here.node][other.node];
+}
+
+// Of the CPUs that `allowed` says yes to, from `first` on, the one with the least load and, of those, with the least
+// cost; or null.
+template <class F>
+Cpu* least_loaded(Cpu& here, u32 first, F allowed) {
+  Machine& machine = here.machine;
+  const u32 count = machine.cpu_count.load(kAcquire);
+  const u64 now = here.now_tsc();
+  Cpu* best = nullptr;
+  u64 least = ~u64{0};
+  for (u32 i = 0; i < count; ++i) {
+    Cpu& other = *machine.cpus[(first + i) % count];
+    if (!allowed(other)) continue;
+    const u64 price = u64{load_of(other)} << 32 | (&other == &here ? 0 : cost_of(here, other, now));
+    if (price >= least) continue;
+    best = &other;
+    least = price;
+  }
+  return best;
+}
+
+// The thread that a CPU can spare for another and that would have its turn there, or null.
+Thread* spare_thread(Cpu& cpu, const Cpu& thief, u32 level, u64 stays) {
   return cpu.scheduler.find([&](const Thread& t) {
     return t.caller == nullptr && t.may_run_on(thief) && !t.has_flags(~u32{0}) && t.context == &t.own_context &&
-           !t.reservation && t.borrower == nullptr && t.lender == nullptr && !Scheduler::is_parked(t);
+           t.context->level >= level && t.id() != stays && !t.reservation && t.borrower == nullptr &&
+           t.lender == nullptr && !Scheduler::is_parked(t);
   });
 }
 
 }  // namespace
 
 Cpu& choose_cpu(Cpu& here, const Thread& thread) {
-  Machine& machine = here.machine;
-  const u32 count = machine.cpu_count.load(kAcquire);
-  Cpu* best = thread.may_run_on(here) ? &here : nullptr;
-  u32 least = best != nullptr ? load_of(here) : ~u32{0};
-  for (u32 i = 0; i < count && least > 0; ++i) {
-    Cpu& other = *machine.cpus[i];
-    if (&other == &here || !thread.may_run_on(other)) continue;
-    const u32 load = load_of(other);
-    if (best == nullptr || load < least) {
-      best = &other;
-      least = load;
-    }
-  }
+  Cpu* best = least_loaded(here, 0, [&](const Cpu& cpu) { return thread.may_run_on(cpu); });
   return best != nullptr ? *best : here;
 }
 
 Result<void> set_affinity(Cpu& here, Thread& thread, u64 mask) {
-  bool possible = false;
-  for (u32 i = 0; i < here.machine.cpu_count.load(kAcquire); ++i) possible = possible || (mask >> i % 64 & 1) != 0;
-  if (!possible) return Status::invalid_argument;
+  const u32 count = here.machine.cpu_count.load(kAcquire);
+  if ((mask & (count < 64 ? (u64{1} << count) - 1 : ~u64{0})) == 0) return Status::invalid_argument;
   thread.affinity = mask;
   obey_affinity(here, thread);
   return {};
@@ -82,42 +100,64 @@ void obey_affinity(Cpu& here, Thread& thread) {
 }
 
 void Thief::look_for_work() {
-  if (out_) return;
+  if (std::exchange(refused_, false)) return;  // not again until something else has happened
   Machine& machine = owner_.machine;
+  const u32 count = machine.cpu_count.load(kAcquire);
   Cpu* victim = nullptr;
   u32 most = 0;
-  for (u32 i = 0; i < machine.cpu_count.load(kAcquire); ++i) {
-    Cpu& other = *machine.cpus[i];
-    if (&other == &owner_ || other.scheduler.ready_count() <= most) continue;
-    most = other.scheduler.ready_count();
+  for (u32 i = 1; i < count && i <= kNeighbours; ++i) {
+    Cpu& other = *machine.cpus[(owner_.index + i) % count];
+    const u32 ready = other.scheduler.ready_count();
+    const u32 gain = ready << 8 | (255 - machine.distances[owner_.node][other.node]);
+    if (ready == 0 || gain <= most) continue;
+    most = gain;
     victim = &other;
   }
-  if (victim == nullptr) return;
+  if (victim != nullptr) ask(*victim);
+}
+
+void Thief::ask(Cpu& victim) {
+  has_ = owner_.scheduler.ready_count();
+  if (out_ || victim.scheduler.ready_count() <= has_) return;
+  level_ = owner_.context != nullptr ? owner_.context->level : 0;
   out_ = true;
-  owner_.send(*victim, *this);
+  owner_.send(victim, *this);
+}
+
+void Thief::share(u64 now_ns) {
+  // Each CPU prefers another one, so that what is too much goes around.
+  Cpu* to = least_loaded(owner_, owner_.index + 1, [&](const Cpu& other) { return &other != &owner_; });
+  if (to == nullptr || out_) return;
+  const bool fair = now_ns < next_offer_ns_ || owner_.scheduler.ready_count() <= to->scheduler.ready_count();
+  if (fair && owner_.machine.busy.has(to->index)) return;
+  out_ = offers_ = true;
+  owner_.send(*to, *this);
 }
 
 void Thief::arrive(Cpu& cpu) {
   if (&cpu == &owner_) {
-    out_ = false;
+    out_ = offers_ = false;
+    if (refused_ = taken_ == 0; refused_) return;
+    newcomer_ = std::exchange(taken_, 0);
+    next_offer_ns_ = cpu.now_ns() + kBalanceNs;
     return;
   }
-  if (Thread* thread = spare_thread(cpu, owner_)) {
-    cpu.scheduler.remove(*thread);
-    thread->leave_port();
-    thread->run_at(cpu, owner_);
-    thread->depart(cpu, owner_, Thread::Travel::ready);
+  if (offers_) {
+    cpu.thief.ask(owner_);
+  } else if (cpu.scheduler.ready_count() > has_) {
+    Thief& own = cpu.thief;
+    const u64 now = cpu.now_ns();
+    const u64 stays = level_ > 0 && now < own.next_offer_ns_ + kStayNs ? own.newcomer_ : 0;
+    if (Thread* thread = spare_thread(cpu, owner_, level_, stays)) {
+      own.next_offer_ns_ = now + kBalanceNs;
+      taken_ = thread->id();
+      cpu.scheduler.remove(*thread);
+      thread->leave_port();
+      thread->run_at(cpu, owner_);
+      thread->depart(cpu, owner_, Thread::Travel::ready);
+    }
   }
   cpu.send(owner_, *this);
-}
-
-void share_load(Cpu& cpu) {
-  Machine& machine = cpu.machine;
-  for (u32 i = 0; i < machine.cpu_count.load(kAcquire); ++i) {
-    if (machine.busy.has(i)) continue;
-    arch::interrupt_cpu(cpu, *machine.cpus[i]);  // it looks around before it sleeps again
-    return;
-  }
 }
 
 }  // namespace keel

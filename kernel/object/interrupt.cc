@@ -43,23 +43,58 @@ void Interrupt::destroy(Cpu& cpu) {
 
 void Interrupt::on_zero_handles(Cpu& cpu) {
   if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
+  TimerQueue::remove(cpu, *this);
   notification_.release(cpu);
 }
 
 void Interrupt::fire(Cpu& cpu) {
-  ++count_;
   if (trigger_ == Trigger::level) arch::mask_interrupt_line(cpu, line_);
+  post(cpu, kOwnEvent);
+}
+
+void Interrupt::on_event(Cpu& cpu) {
+  ++count_;
+  if (is_held_back() || notification_.get() == nullptr) return;
+  if (count_ % kBurst == 0) {
+    const u64 before = std::exchange(burst_began_ns_, cpu.now_ns());
+    if (burst_began_ns_ - before < kBurstNs) return hold_back(cpu);
+  }
   notification_.signal(cpu);
+  follow(cpu);
+}
+
+void Interrupt::hold_back(Cpu& cpu) {
+  held_back_.store(true, kRelaxed);
+  plain_ = false;
+  if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
+  cpu.timers.add(cpu, *this, Deadline(burst_began_ns_ + kPauseNs));
+  if (storms_++ == 0) log_format(cpu, LogLevel::warning, "interrupt vector {} storms and is held back", vector_);
+}
+
+void Interrupt::expired(Cpu& cpu) {
+  held_back_.store(false, kRelaxed);
+  plain_ = trigger_ == Trigger::edge;
+  if (line_ != kMessage && plain_) arch::unmask_interrupt_line(cpu, line_);
+  notification_.signal(cpu);  // what is level-triggered is unmasked by who deals with it
+}
+
+void Interrupt::follow(Cpu& cpu) {
+  const Notification* const told = notification_.get();
+  if (line_ == kMessage || told == nullptr || told->home() == &cpu || is_queued()) return;
+  Cpu& to = *told->home();
+  arch::move_interrupt_line(cpu, line_, to);
+  set_home(to);
 }
 
 Result<void> Interrupt::bind(Cpu& cpu, const BindRequest<Notification>& target) {
   TRY(notification_.bind(cpu, target));
-  if (line_ != kMessage) arch::unmask_interrupt_line(cpu, line_);
+  follow(cpu);
+  acknowledge(cpu);
   return {};
 }
 
 void Interrupt::acknowledge(Cpu& cpu) {
-  if (line_ != kMessage) arch::unmask_interrupt_line(cpu, line_);
+  if (line_ != kMessage && !is_held_back()) arch::unmask_interrupt_line(cpu, line_);
 }
 
 Result<u8> InterruptTable::allocate(Cpu& cpu, Interrupt& interrupt) {

@@ -1,14 +1,28 @@
 // Interrupt: one interrupt line or message as an object. A level-triggered line is masked when it fires, until its
 // driver acknowledges; a message is only signalled.
 //
+// A line goes to the CPU of the notification that it is bound to: the object moves there when it is bound, and follows
+// when it fires and finds it elsewhere (a notification moves to who waits for it). A message goes to the CPU that
+// created the object: its address is in the device.
+//
+// kBurst interrupts in less than kBurstNs are a storm: for kPauseNs the line is masked, whoever acknowledges, and a
+// message, which only the device could stop, tells nobody; then the notification is signalled, so nothing is lost. (The
+// burst after a pause is never a storm: the pause counts as part of it.)
+//
 // Invariants   I1 the vector is this object's from creation to destruction. A line is masked before its vector is given
 //                 up; a device that goes on writing its message reaches whoever has the vector next, so drivers take it
 //                 as a hint to look.
-// Locks        none for the object: an interrupt is delivered to its home CPU and bound there. The table of vectors has
-//              lock_ (rank heap) for changes; interrupt entry reads it without.
+//              I2 while it is held back it is in its home's timer queue, stays there, and has no plain bits.
+// Locks        none for the object: an interrupt belongs to its home CPU and is bound there; one that arrives
+// elsewhere,
+//              for it has just moved, is posted. The table of vectors has lock_ (rank heap) for changes; interrupt
+//              entry reads it without.
+// Costs        the clock is read once in kBurst interrupts; storms need no other measure.
+// See          object_test.cc, tests/system/storm
 #pragma once
 
 #include "kernel/cap/binding.h"
+#include "kernel/core/timer_queue.h"
 
 namespace keel {
 
@@ -17,10 +31,11 @@ class Notification;
 enum class Trigger : u8 { edge, level };
 enum class Polarity : u8 { active_high, active_low };
 
-class Interrupt final : public KObject {
+class Interrupt final : public KObject, public TimerEntry {
  public:
   static constexpr ObjectKind kKind = ObjectKind::interrupt;
   static constexpr u64 kMessage = ~u64{0};  // line() of a message-signalled interrupt
+  static constexpr u64 kBurst = 1024, kBurstNs = 10'000'000, kPauseNs = 100'000'000;
 
   // Errors: not_supported (no such line), busy (the line has an object, or no vector is left), no_memory,
   // quota_exceeded.
@@ -28,20 +43,23 @@ class Interrupt final : public KObject {
                                                Polarity polarity);
   static Result<RefPtr<Interrupt>> create_message(Cpu& cpu, ResourceGroup& group);
 
-  // From the interrupt entry.
+  // From the interrupt entry, on any CPU.
   void fire(Cpu& cpu);
   // Errors: no_memory, quota_exceeded, revoked, too_deep; an earlier binding stays then.
   Result<void> bind(Cpu& cpu, const BindRequest<Notification>& target);
   // From any CPU.
   void acknowledge(Cpu& cpu);
   // For the fast path: the bits, if signalling them to the target is all that fire() does, or 0; and that it did.
-  u64 plain_bits() const { return trigger_ == Trigger::edge ? notification_.data() : 0; }
+  u64 plain_bits() const { return plain_ && (count_ + 1) % kBurst != 0 ? notification_.data() : 0; }
   const Binding<Notification>& target() const { return notification_; }
   void count_plain() { ++count_; }
   u64 line() const { return line_; }
   u8 vector() const { return vector_; }
   u64 count() const { return count_; }
+  bool is_held_back() const { return held_back_.load(kRelaxed); }
+  u64 storms() const { return storms_; }
   Trigger trigger() const { return trigger_; }
+  void on_event(Cpu& cpu) override;
   void on_zero_handles(Cpu& cpu) override;
 
  private:
@@ -50,12 +68,19 @@ class Interrupt final : public KObject {
   ~Interrupt() override;
   void unpublish(Cpu& cpu) override;
   void destroy(Cpu& cpu) override;
+  void expired(Cpu& cpu) override;
+  void hold_back(Cpu& cpu);
+  void follow(Cpu& cpu);
 
   Binding<Notification> notification_;
   u64 line_;
-  u64 count_ = 0;
-  u8 vector_ = 0;
   Trigger trigger_;
+  u64 count_ = 0;
+  u64 burst_began_ns_ = 0;
+  u64 storms_ = 0;
+  Atomic<bool> held_back_{false};
+  bool plain_ = trigger_ == Trigger::edge;  // and not held back
+  u8 vector_ = 0;
 };
 
 // Which object each vector belongs to.

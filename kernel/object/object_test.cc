@@ -102,6 +102,55 @@ TEST_F(ObjectTest, ADeletedTimerIsSilent) {
   EXPECT_EQ(k.cpu().timers.earliest(), kForever);
 }
 
+TEST_F(ObjectTest, AStormIsHeldBackAndNothingIsLost) {
+  CapIndex control = k.give(a, k.machine().interrupt_control());
+  CapIndex kernel = k.give(a, k.machine().kernel_control());
+  constexpr u64 kMessage = 2;
+  for (const u64 kind : {u64{0}, u64{1}, kMessage}) {  // edge, level, message
+    const CapIndex made = kind == kMessage ? k.call(a, Call::interrupt_create_message, control, {group.value}).cap()
+                                           : k.call(a, Call::interrupt_create, control, {group.value, 5, kind}).cap();
+    Interrupt& interrupt = k.object<Interrupt>(a, made);
+    const auto unmasked = [&] { return (k.machine().cpus[0]->arch.unmasked_lines >> 5 & 1) != 0; };
+    const auto fire = [&](u64 count, u64 gap_ns) {
+      for (u64 i = 0; i < count; ++i) {
+        k.advance(gap_ns);
+        k.interrupt(interrupt.vector());
+        EXPECT_TRUE(k.call(a, Call::interrupt_ack, made).ok());
+      }
+    };
+    EXPECT_TRUE(k.call(a, Call::interrupt_bind, made, {bits.value, 2}).ok());
+    fire(3 * Interrupt::kBurst, 2 * Interrupt::kBurstNs / Interrupt::kBurst);
+    EXPECT_FALSE(interrupt.is_held_back());  // not so fast
+    fire(2 * Interrupt::kBurst, 1);
+    EXPECT_TRUE(interrupt.is_held_back());
+    EXPECT_EQ(interrupt.count(), 5 * Interrupt::kBurst);
+    EXPECT_TRUE(kind == kMessage || !unmasked());  // whoever acknowledges
+    auto listed = k.call(a, Call::interrupt_list, kernel, {0});
+    EXPECT_EQ(listed.word[4] & 2, 2u);
+    EXPECT_EQ(listed.word[6], 1u);
+    (void)poll();
+    fire(3, 1);
+    EXPECT_TRUE(poll().is(Status::timed_out));
+    k.advance(Interrupt::kPauseNs);
+    EXPECT_FALSE(interrupt.is_held_back());
+    EXPECT_EQ(poll().word[0], 2u);
+    EXPECT_EQ(unmasked(), kind == 0);
+    EXPECT_TRUE(k.call(a, Call::interrupt_ack, made).ok());
+    EXPECT_EQ(unmasked(), kind != kMessage);
+    fire(1, 1);
+    EXPECT_EQ(poll().word[0], 2u);
+    // It may go while it is held back.
+    fire(2 * Interrupt::kBurst, 1);
+    EXPECT_TRUE(interrupt.is_held_back());
+    EXPECT_TRUE(k.call(a, Call::cap_delete, made).ok());
+    k.settle();
+    (void)poll();
+    EXPECT_FALSE(unmasked());
+    k.advance(Interrupt::kPauseNs);
+    EXPECT_TRUE(poll().is(Status::timed_out));
+  }
+}
+
 TEST_F(ObjectTest, InterruptsSignalTheirNotification) {
   CapIndex control = k.give(a, k.machine().interrupt_control());
   EXPECT_TRUE(k.call(a, Call::interrupt_create, control, {group.value, 24, 0}).is(Status::not_supported));

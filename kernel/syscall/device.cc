@@ -10,7 +10,8 @@
 namespace keel::sys {
 namespace {
 
-constexpr u64 kLevel = 1, kActiveLow = 2;
+constexpr u64 kLevel = 1, kActiveLow = 2;  // given
+constexpr u64 kHeldBack = 2;               // told
 constexpr u64 kAllPorts = 0x10000;
 
 Result<void> check_port(const CapSlot& slot, u64 port, u64 width) {
@@ -80,12 +81,14 @@ Result<InterruptListResult> interrupt_list(CallContext& c, KernelControl&, u64 c
   for (u64 i = cursor; i < InterruptTable::kVectors; ++i) {
     Interrupt* interrupt = c.machine().interrupts.at(u32(InterruptTable::kFirstVector + i));
     if (interrupt == nullptr) continue;
-    return InterruptListResult{i + 1,
-                               interrupt->line(),
-                               interrupt->vector(),
-                               interrupt->count(),
-                               interrupt->trigger() == Trigger::level ? kLevel : 0,
-                               0};
+    return InterruptListResult{
+        i + 1,
+        interrupt->line(),
+        interrupt->vector(),
+        interrupt->count(),
+        (interrupt->trigger() == Trigger::level ? kLevel : 0) | (interrupt->is_held_back() ? kHeldBack : 0),
+        interrupt->home()->index,
+        interrupt->storms()};
   }
   return Status::not_found;
 }

@@ -61,7 +61,7 @@ Result<CpuInfoResult> cpu_info(CallContext& c, KernelControl&, u64 number) {
   const u64 now = c.cpu.now_tsc();
   u64 idle = cpu.idle_tsc;
   if (cpu.context == nullptr && now > cpu.context_since) idle += now - cpu.context_since;
-  return CpuInfoResult{m.clock.ns_at(now), m.clock.to_ns(idle), cpu.reserved_ppm};
+  return CpuInfoResult{m.clock.ns_at(now), m.clock.to_ns(idle), cpu.reserved_ppm, cpu.node};
 }
 
 Result<void> system_power(CallContext&, KernelControl&, u64 action) {

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from keel_qemu import Guest, GuestFailure, Skipped, cases
+from keel_qemu import LONG, Guest, GuestFailure, Skipped, cases
 
 PROMPT = r'^keel> '
 MKE2FS = next((p for p in ('/usr/sbin/mke2fs', '/sbin/mke2fs') if os.path.exists(p)), None)
@@ -255,6 +255,39 @@ def test_a_killed_service_comes_back(victim):
         equal(s.run('cat /disk/a.txt'), 'hello from a disk')
         equal(s.service(victim)['restarts'], '1')
         contains(s.run('sha256sum /disk/mid.bin'), content()[1]['mid.bin'])
+
+
+@cases(smp=[8, 64] + ([2, 4, 16] if LONG else []))
+def test_a_session_on_many_cpus(smp):
+    with Session(smp=smp, mem='512M', limit=900) as s:
+        s.expect(rf'{smp} CPUs run\n', 600)
+        s.seen = 0  # the prompt may have come before
+        s.start()
+        contains(s.run('ps', 300), 'shell')
+        contains(s.run('top -n 1', 300), f'{smp} CPUs, idle')
+        for _ in range(4):
+            s.run('crash spin &', 300)
+        contains(s.run('ps', 300), 'crash')
+        contains(s.run('echo usable', 300), 'usable')
+
+
+def test_more_cpus_than_there_is_room_for():
+    with Session(smp=66, mem='512M', limit=900) as s:
+        s.expect('2 further CPUs are not used\n')
+        s.expect(r'64 CPUs run\n', 600)
+
+
+def test_numa():
+    """Two nodes; top shows them."""
+    nodes = [word for n in (0, 1) for word in ('-object', f'memory-backend-ram,id=m{n},size=256M',
+                                               '-numa', f'node,nodeid={n},memdev=m{n},cpus={2 * n}-{2 * n + 1}')]
+    with Session(smp=4, mem='512M', extra=[*nodes, '-numa', 'dist,src=0,dst=1,val=21']) as s:
+        s.expect(r'4 CPUs run\n')
+        s.seen = 0
+        s.start()
+        shown = s.run('top -n 1')
+        contains(shown, 'node 0: 2 CPUs')
+        contains(shown, 'node 1: 2 CPUs')
 
 
 def test_the_shell_and_the_manager_come_back():

@@ -23,11 +23,12 @@ def test_fuzz(seed):
     run('fuzz', seed=seed, amount=FUZZ_CALLS)
 
 
-def test_churn():
-    run('churn', seed=1, amount=1_000_000 if LONG else 10_000)
+@cases(smp=[2, 4, 8, 16] if LONG else [2, 8])
+def test_churn(smp):
+    run('churn', seed=1, amount=1_000_000 if LONG else 10_000, smp=smp)
 
 
-@cases(smp=[1, 2])
+@cases(smp=[1, 2, 4, 8, 16] if LONG else [1, 2])
 def test_attack(smp):
     with Guest(smp=smp, initrd=qemu.build_dir() / 'attack.img', append=f'seed=1 test={10**8 if LONG else 10**6}', limit=LIMIT) as guest:
         guest.expect('attack done', timeout=LIMIT)

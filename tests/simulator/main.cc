@@ -1,5 +1,5 @@
 // simulator [--cpus=N] [--scenario=NAME] [--seed=N] [--count=N] [--trace] [--list]: runs each scenario with as many
-// seeds. A run that breaks prints the command that repeats it.
+// seeds. A run that breaks prints the command that repeats it. simulator --scale: scale.h.
 #include <unistd.h>
 #include <csignal>
 #include <cstdio>
@@ -8,6 +8,7 @@
 #include <ctime>
 #include <string>
 
+#include "tests/simulator/scale.h"
 #include "tests/simulator/world.h"
 
 using namespace keel;
@@ -45,6 +46,7 @@ int main(int argc, char** argv) {
     if (const char* v = value(argv[i], "--count=")) count = strtoull(v, nullptr, 0);
     if (const char* v = value(argv[i], "--scenario=")) only = v;
     if (strcmp(argv[i], "--trace") == 0) World::trace = true;
+    if (strcmp(argv[i], "--scale") == 0) return measure_scale() ? 0 : 1;
     if (strcmp(argv[i], "--list") == 0) {
       for (u32 n = 0; n < kScenarioCount; ++n) std::puts(kScenarios[n].name);
       return 0;

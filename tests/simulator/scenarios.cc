@@ -122,13 +122,14 @@ std::function<void()> calls(World& w) {
     Thread& t = w.thread(clients, kNormalLevel + u32(w.random(3)), client(w, target, 3, score));
     victims.push_back(w.give(servers, t));
   }
-  // Somebody who disturbs: cancels, suspends and resumes.
+  // Somebody who disturbs: cancels, moves, suspends and resumes.
   w.thread(servers, kNormalLevel + 1,
            [&w, victims, left = u32(w.random(6)), stopped = kNoCapability](Thread&, const Answer&) mutable -> Act {
              if (stopped != kNoCapability) return ask(Call::thread_resume, std::exchange(stopped, kNoCapability));
              if (left == 0) return leave();
              --left;
              const CapIndex victim = victims[w.random(victims.size())];
+             if (w.chance(3)) return ask(Call::thread_set_affinity, victim, {1 + w.random(15)});
              if (w.chance(2)) return ask(Call::thread_cancel, victim);
              stopped = victim;
              return ask(Call::thread_suspend, victim);
@@ -564,9 +565,9 @@ std::function<void()> churn(World& w) {
 
 }  // namespace
 
-const Scenario kScenarios[] = {{"calls", &calls},     {"deaths", &deaths}, {"forwards", &forwards},
-                               {"signals", &signals}, {"sets", &sets},     {"words", &words},
-                               {"revokes", &revokes}, {"churn", &churn},   {"mix", &mix}};
+const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths},  {"forwards", &forwards}, {"signals", &signals},
+                               {"sets", &sets},   {"words", &words},    {"revokes", &revokes},   {"churn", &churn},
+                               {"mix", &mix},     {"balance", &balance}};
 const u32 kScenarioCount = sizeof(kScenarios) / sizeof(kScenarios[0]);
 
 }  // namespace keel::simulator

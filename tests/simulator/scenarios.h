@@ -5,6 +5,7 @@
 
 namespace keel::simulator {
 
-std::function<void()> mix(World& world);  // mix.cc
+std::function<void()> mix(World& world);      // mix.cc
+std::function<void()> balance(World& world);  // balance.cc
 
 }  // namespace keel::simulator

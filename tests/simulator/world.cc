@@ -18,9 +18,11 @@ static const char* thread_state_name(ThreadStatus status) {
   return kNames[u32(status)];
 }
 
-World::World(u32 cpus, u64 seed)
-    : memory_(static_cast<char*>(
-          mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))),
+World::World(u32 cpus, u64 seed, Mode mode)
+    : bytes_(kBytes + (cpus > kFewCpus ? cpus * kBytesPerCpu : 0)),
+      mode_(mode),
+      memory_(static_cast<char*>(
+          mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))),
       machine_(std::make_unique<Machine>()),
       simulation_(cpus, seed, *this) {
   for (u32 i = 0; i < cpus; ++i) {
@@ -29,7 +31,7 @@ World::World(u32 cpus, u64 seed)
     machine_->add_cpu(*cpus_[i]);
     machine_->attach(*cpus_[i]);
   }
-  const PhysRange ram[] = {{PhysAddr(reinterpret_cast<u64>(memory_)), kBytes}};
+  const PhysRange ram[] = {{PhysAddr(reinterpret_cast<u64>(memory_)), bytes_}};
   MUST(machine_->frames.initialise(ram, {}));
   MUST(machine_->initialise(*cpus_[0]));
   machine_->log.set_console(false);
@@ -40,7 +42,7 @@ World::World(u32 cpus, u64 seed)
 World::~World() {
   cpus_.clear();
   machine_.reset();
-  munmap(memory_, kBytes);
+  munmap(memory_, bytes_);
 }
 
 void World::fail(const char* what) {
@@ -64,13 +66,20 @@ Process& World::process(ResourceGroup& group) {
   return *processes_.back();
 }
 
-Thread& World::thread(Process& process, u32 level, Program program) {
+Thread& World::thread(Process& process, u32 level, Program program, Cpu* pin) {
   // Each starts somewhere.
-  Cpu& where = simulation_.in_fiber() ? now_on() : *cpus_[random(cpus())];
+  Cpu& where = pin != nullptr ? *pin : simulation_.in_fiber() ? now_on() : *cpus_[random(cpus())];
   threads_.push_back(MUST(Thread::create(where, process, level)));
   Thread& t = *threads_.back();
   programs_[t.id()] = std::move(program);
-  t.start(where, kStart, 0x7000'0000, 0, 0);
+  if (pin == nullptr) {
+    t.start(where, kStart, 0x7000'0000, 0, 0);
+  } else {
+    MUST(set_affinity(where, t, u64{1} << pin->index % 64));
+    t.state.start(kStart, 0x7000'0000, 0, 0);
+    t.make_ready(where);
+    arch::interrupt_self(where);
+  }
   return t;
 }
 
@@ -86,11 +95,13 @@ void World::run_cpu(u32 index) {
   Cpu& cpu = *cpus_[index];
   (void)enter_first(cpu);
   for (;;) {
-    now_ += random(300);
+    now_ += mode_ == Mode::steady ? 10 : random(300);
     cpu.arch.clock = now_;
-    if (++entries_ > kMostEntries) fail("it does not come to an end");
+    if (++entries_ > kMostEntries * scale() * scale()) fail("it does not come to an end");
     if (cpu.scheduler.check() < 0) fail("scheduler queues");
-    if (cpu.arch.ipi.exchange(false, kAcqRel)) {
+    const bool called = cpu.arch.ipi.exchange(false, kAcqRel);
+    const u64 points = simulation_.points_here();
+    if (called) {
       (void)enter_ipi(cpu);
     } else if (cpu.arch.self_interrupt) {
       cpu.arch.self_interrupt = false;
@@ -103,6 +114,7 @@ void World::run_cpu(u32 index) {
     } else {
       simulation_.park();
     }
+    kernel_points_ += simulation_.points_here() - points;
   }
 }
 
@@ -137,7 +149,7 @@ void World::user(Cpu& cpu, Thread& t) {
     s.rip += 2;
     return enter(cpu, t);
   }
-  if (chance(16)) return simulation_.point();  // it computes a while
+  if (mode_ == Mode::random && chance(16)) return simulation_.point();  // it computes a while
   Answer last;
   last.first = s.rip == kStart;
   last.status = Status(s.rax & 0xff);
@@ -146,7 +158,11 @@ void World::user(Cpu& cpu, Thread& t) {
   for (u32 i = 0; i < kRegisterWords; ++i) last.word[i] = s.word[i];
   auto program = programs_.find(t.id());
   const Act act = program == programs_.end() ? leave() : program->second(t, last);
-  if (act.compute) return;
+  if (act.compute) {
+    now_ += act.compute_ns;
+    if (act.compute_ns != 0) simulation_.give_way();  // the others do as much
+    return;
+  }
   if (act.fault) {
     s.resume = arch::ResumeKind::interrupted;
     (void)enter_page_fault(cpu, kNowhere, 0);

@@ -35,12 +35,14 @@ struct Act {
   std::vector<u64> words;
   u64 descriptor = 0;
   bool compute = false;  // only passes time
+  u64 compute_ns = 0;    // so much of it, on all CPUs
   bool fault = false;    // touches what is not there
 };
 
-inline Act compute() {
+inline Act compute(u64 ns = 0) {
   Act act;
   act.compute = true;
+  act.compute_ns = ns;
   return act;
 }
 inline Act ask(Call call, CapIndex capability = kNoCapability, std::vector<u64> words = {}, u64 descriptor = 0) {
@@ -57,13 +59,16 @@ using Program = std::function<Act(Thread& self, const Answer& last)>;
 
 class World final : public arch::Simulation::Body {
  public:
-  World(u32 cpus, u64 seed);
+  // Steady: nothing but what programs do takes time or accesses, whatever the seed.
+  enum class Mode { random, steady };
+  World(u32 cpus, u64 seed, Mode mode = Mode::random);
   ~World() override;
 
   // --- Making things, before run() or from programs
   Process& process() { return process(machine_->root_group()); }
   Process& process(ResourceGroup& group);
-  Thread& thread(Process& process, u32 level, Program program);
+  // `pin`: it stays on that CPU.
+  Thread& thread(Process& process, u32 level, Program program, Cpu* pin = nullptr);
   // The program of a thread that somebody made by a call.
   void give_program(Thread& thread, Program program) { programs_[thread.id()] = std::move(program); }
   template <class T>
@@ -91,7 +96,8 @@ class World final : public arch::Simulation::Body {
   bool chance(u64 of) { return random(of) == 0; }
   u64 now() const { return now_; }
   u64 entries() const { return entries_; }
-  Cpu& now_on();  // the CPU whose code runs, or the first
+  u64 kernel_points() const { return kernel_points_; }  // accesses that the kernel made for programs
+  Cpu& now_on();                                        // the CPU whose code runs, or the first
   [[noreturn]] void fail(const char* what);
   template <class... A>
   static void say(const char* format, A... values) {
@@ -120,8 +126,13 @@ class World final : public arch::Simulation::Body {
   static constexpr u64 kStart = 0x50'0000;
   static constexpr u64 kNowhere = 0x1000;
   static constexpr u64 kBytes = 24 << 20;
+  static constexpr u64 kBytesPerCpu = 128 << 10;  // beyond those of the first few
   static constexpr u64 kMostEntries = 200'000;
+  static constexpr u32 kFewCpus = 8;
+  u64 scale() const { return 1 + cpus() / kFewCpus; }
 
+  const u64 bytes_;
+  const Mode mode_;
   char* memory_;
   std::unique_ptr<Machine> machine_;
   std::vector<std::unique_ptr<Cpu>> cpus_;
@@ -133,6 +144,7 @@ class World final : public arch::Simulation::Body {
   Baseline before_{};
   u64 now_ = 1000;
   u64 entries_ = 0;
+  u64 kernel_points_ = 0;
 };
 
 // A scenario makes its world's threads; what it returns looks at the world when nothing happens any more.

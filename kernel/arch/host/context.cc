@@ -3,7 +3,7 @@
 #include <arch/ports.h>
 
 #include "kernel/arch/host/simulation.h"
-#include "kernel/core/cpu.h"
+#include "kernel/core/machine.h"
 #include "kernel/core/thread.h"
 #include "kernel/mm/address_space.h"
 
@@ -36,8 +36,9 @@ constexpr u64 kLines = 24;
 
 bool has_interrupt_line(u64 line) { return line < kLines; }
 void route_interrupt_line(Cpu&, u64, u8, bool, bool) {}
-void mask_interrupt_line(Cpu&, u64) {}
-void unmask_interrupt_line(Cpu&, u64) {}
+void move_interrupt_line(Cpu&, u64, const Cpu&) {}
+void mask_interrupt_line(Cpu& cpu, u64 line) { cpu.machine.cpus[0]->arch.unmasked_lines &= ~(u32{1} << line); }
+void unmask_interrupt_line(Cpu& cpu, u64 line) { cpu.machine.cpus[0]->arch.unmasked_lines |= u32{1} << line; }
 InterruptMessage interrupt_message(Cpu&, u8 vector) { return {0xfee00000, vector}; }
 
 u32 read_port(u16, u32 width) { return width == 1 ? 0xff : width == 2 ? 0xffff : 0xffffffff; }

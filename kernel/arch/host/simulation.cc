@@ -164,9 +164,15 @@ void Simulation::park() {
 
 void Simulation::point() {
   if (current_ == kNobody) return;
-  ++points_;
+  ++fibers_[current_].points;
   if (--until_switch_ != 0) return;
   give_way();
+}
+
+u64 Simulation::points() const {
+  u64 sum = 0;
+  for (const Fiber& f : fibers_) sum += f.points;
+  return sum;
 }
 
 void Simulation::drain(Fiber& fiber, usize count) {

@@ -47,7 +47,8 @@ class Simulation {
 
   u64 random();
   u64 below(u64 n) { return random() % n; }
-  u64 points() const { return points_; }
+  u64 points() const;
+  u64 points_here() const { return fibers_[current_].points; }  // of the CPU that runs
   u32 current() const { return current_; }
   bool in_fiber() const { return current_ != kNobody; }
 
@@ -67,6 +68,7 @@ class Simulation {
     char* stack = nullptr;
     bool parked = false;
     bool finished = false;
+    u64 points = 0;
     std::vector<Store> stores;
     void* sanitizer = nullptr;
   };
@@ -78,7 +80,6 @@ class Simulation {
   std::vector<Fiber> fibers_;
   Body& body_;
   u64 state_;
-  u64 points_ = 0;
   u64 until_switch_ = 1;
   u64 mean_gap_;
   u32 delay_of_eight_;  // stores out of eight that wait in the buffer

@@ -20,6 +20,7 @@ constexpr u32 kApicId = 0x20, kEoi = 0xb0, kSpurious = 0xf0, kCommandLow = 0x300
               kCurrentCount = 0x390, kDivide = 0x3e0;
 constexpr u32 kMasked = 1 << 16;
 constexpr u32 kMsrApicBase = 0x1b;
+constexpr u32 kAllApics = 0xff;  // numbers from here on have no place in an interrupt command
 
 struct IoApic {
   volatile u32* registers = nullptr;
@@ -36,6 +37,7 @@ struct Hardware {
   u64 apic_multiplier = 0;      // timer ticks = ns * multiplier >> 32
   u32 apic_ids[kMaxCpus] = {};  // of the CPUs that the firmware lists
   u32 apic_count = 0;
+  u8 nodes[256] = {};                                // by the number of the local APIC
   SpinLock io_lock{LockRank::devices, "I/O APICs"};  // a register is reached in two steps
 };
 constinit Hardware hardware{};
@@ -90,7 +92,12 @@ class Visitor final : public acpi::MadtVisitor {
  public:
   explicit Visitor(Cpu& cpu) : cpu_(cpu) {}
   void local_apic(const acpi::LocalApic& a) override {
-    if (a.enabled && hardware.apic_count < kMaxCpus) hardware.apic_ids[hardware.apic_count++] = a.apic_id;
+    if (!a.enabled) return;
+    if (a.apic_id < kAllApics && hardware.apic_count < kMaxCpus) {
+      hardware.apic_ids[hardware.apic_count++] = a.apic_id;
+    } else {
+      ++unused;
+    }
   }
   void io_apic(const acpi::IoApic& a) override {
     if (hardware.io_apic_count == kMaxIoApics) return;
@@ -103,9 +110,34 @@ class Visitor final : public acpi::MadtVisitor {
     for (u32 i = 0; i < made.lines; ++i) io_write(made, 0x10 + 2 * i, kMasked);
   }
 
+  u32 unused = 0;  // CPUs without a number that the local APIC can send to, or beyond kMaxCpus
+
  private:
   Cpu& cpu_;
 };
+
+class NodeFinder final : public acpi::SratVisitor {
+ public:
+  void processor(u32 apic_id, u32 domain) override {
+    if (apic_id < kAllApics && domain < Machine::kMaxNodes) hardware.nodes[apic_id] = u8(domain);
+  }
+};
+
+// Without tables, or with broken ones, all CPUs are on node 0. The numbers of nodes are those of their domains.
+void find_nodes(Machine& machine, const acpi::Tables& tables) {
+  NodeFinder finder;
+  if (!acpi::walk_srat(tables, finder).has_value()) {
+    for (u8& node : hardware.nodes) node = 0;
+    return;
+  }
+  const auto slit = acpi::Distances::open(tables);
+  for (u32 from = 0; from < Machine::kMaxNodes; ++from) {
+    for (u32 to = 0; to < Machine::kMaxNodes; ++to) {
+      const u8 usual = from == to ? 10 : 20;
+      machine.distances[from][to] = slit.has_value() ? slit->between(from, to).value_or(usual) : usual;
+    }
+  }
+}
 
 void send_ipi(u32 apic_id, u32 command) {
   while ((apic_read(kCommandLow) & 1 << 12) != 0) pause();  // the last one is still on its way
@@ -183,6 +215,8 @@ Result<void> initialise_interrupts(Cpu& cpu, const BootInfo& boot) {
   acpi::Tables tables = TRY(acpi::Tables::open(reader, rsdp));
   Visitor visitor(cpu);
   TRY(acpi::walk_madt(tables, visitor));
+  if (visitor.unused != 0) log_format(cpu, LogLevel::warning, "{} further CPUs are not used", visitor.unused);
+  find_nodes(cpu.machine, tables);
   mask_legacy_controllers();
   const PhysAddr apic(read_msr(kMsrApicBase) & 0x000f'ffff'ffff'f000);
   hardware.local_apic = static_cast<volatile u32*>(TRY(map_mmio(cpu, cpu.machine.root_group(), apic, kPageSize)));
@@ -208,6 +242,7 @@ void enable_local_apic(Cpu& cpu) {
   apic_write(kDivide, 0xb);  // by 1
   apic_write(kTimerEntry, kTimerVector);
   cpu.arch.apic_id = local_apic_id();
+  cpu.node = hardware.nodes[cpu.arch.apic_id];
 }
 
 u32 local_apic_id() { return apic_read(kApicId) >> 24; }
@@ -245,6 +280,13 @@ void route_interrupt_line(Cpu& cpu, u64 line, u8 vector, bool level, bool active
   LockGuard guard(cpu, hardware.io_lock);
   io_write(*a, entry_index(*a, line) + 1, apic_read(kApicId) & 0xff000000);
   io_write(*a, entry_index(*a, line), vector | (active_low ? 1 << 13 : 0) | (level ? 1 << 15 : 0) | kMasked);
+}
+
+void move_interrupt_line(Cpu& cpu, u64 line, const Cpu& to) {
+  IoApic* a = io_apic_of(line);
+  if (a == nullptr) return;
+  LockGuard guard(cpu, hardware.io_lock);
+  io_write(*a, entry_index(*a, line) + 1, u32(to.arch.apic_id) << 24);
 }
 
 void mask_interrupt_line(Cpu& cpu, u64 line) {

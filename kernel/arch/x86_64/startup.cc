@@ -27,20 +27,32 @@ namespace {
 
 constexpr u64 kInitWaitNs = 10'000'000;
 constexpr u64 kStartupWaitNs = 200'000;
+constexpr u64 kAnswerWaitNs = 5'000'000'000;  // emulated CPUs share a real one
 
-// Sends the IPIs when their times come; then is done.
+// Sends the IPIs when their times come, then looks who has not come.
 class Starter final : public TimerEntry {
  public:
   u32 apic_ids[kMaxCpus] = {};
   u32 count = 0;  // CPUs to start
   void expired(Cpu& cpu) override {
-    const bool all = cpu.machine.cpu_count.load(kAcquire) == count + 1;
-    if (sent_ == 2 || all) return;
+    if (cpu.machine.cpu_count.load(kAcquire) == count + 1) return;
+    if (sent_ == 2) return name_missing(cpu);
     for (u32 i = 0; i < count; ++i) send_startup(apic_ids[i], STARTUP_PAGE / kPageSize);
-    if (++sent_ == 1) cpu.timers.add(cpu, *this, Deadline(cpu.now_ns() + kStartupWaitNs));
+    cpu.timers.add(cpu, *this, Deadline(cpu.now_ns() + (++sent_ == 1 ? kStartupWaitNs : kAnswerWaitNs)));
   }
 
  private:
+  void name_missing(Cpu& cpu) {
+    Machine& machine = cpu.machine;
+    const u32 running = machine.cpu_count.load(kAcquire);
+    for (u32 i = 0; i < count; ++i) {
+      bool runs = false;
+      for (u32 n = 0; n < running; ++n) runs = runs || machine.cpus[n]->arch.apic_id == apic_ids[i];
+      if (!runs) log_format(cpu, LogLevel::warning, "the CPU with APIC id {} does not answer", apic_ids[i]);
+    }
+    log_format(cpu, LogLevel::notice, "{} of {} CPUs run", running, machine.present_cpus);
+  }
+
   u32 sent_ = 0;
 };
 // SAFETY: constructed once, in start_other_cpus(), and never destroyed.

@@ -25,10 +25,16 @@ struct ThreadSample {
   u64 used_ns = 0;  // since the sample before
 };
 
+struct NodeSample {
+  u64 idle_ns = 0;
+  u64 cpus = 0;
+};
+
 struct Sample {
   u64 at_ns = 0;
   u64 idle_ns = 0;  // of all CPUs
   u64 cpus = 0;
+  std::map<u64, NodeSample> nodes;
   std::vector<sys::ProcessListResult> processes;
   std::vector<ThreadSample> threads;
 
@@ -49,7 +55,7 @@ struct Sample {
 
 Result<Sample> take_sample() {
   Sample s;
-  for (; s.cpus < 64; ++s.cpus) {
+  for (;; ++s.cpus) {
     const Result<sys::CpuInfoResult> cpu = sys::cpu_info(kernel_info(), s.cpus);
     if (!cpu.has_value()) {
       if (cpu.error() == Status::out_of_range) break;
@@ -57,6 +63,8 @@ Result<Sample> take_sample() {
     }
     s.at_ns = cpu->now_ns;
     s.idle_ns += cpu->idle_ns;
+    s.nodes[cpu->node].idle_ns += cpu->idle_ns;
+    ++s.nodes[cpu->node].cpus;
   }
   for (u64 after = 0;;) {
     const Result<sys::ProcessListResult> p = sys::process_list(kernel_info(), after);
@@ -120,9 +128,15 @@ void show_top(Sample& now, const Sample& before, u32 rows) {
   });
   Output out;
   const Percent idle{now.idle_ns - before.idle_ns, elapsed * now.cpus};
-  out.print("up {} s, {} CPU{}, idle {} %, {} processes, {} threads\n\n", now.at_ns / kSecond, now.cpus,
+  out.print("up {} s, {} CPU{}, idle {} %, {} processes, {} threads\n", now.at_ns / kSecond, now.cpus,
             now.cpus == 1 ? "" : "s", idle.text().view(), now.processes.size(), now.threads.size());
-  out.print("{:>6} {:>5}  {:<20} {:>5} {:<8} {:>6} {:>10}  {}\n", "thread", "pid", "name", "level", "state", "cpu %",
+  for (const auto& [node, sample] : now.nodes) {
+    if (now.nodes.size() == 1) break;
+    const auto old = before.nodes.find(node);
+    const Percent rest{sample.idle_ns - (old != before.nodes.end() ? old->second.idle_ns : 0), elapsed * sample.cpus};
+    out.print("node {}: {} CPU{}, idle {} %\n", node, sample.cpus, sample.cpus == 1 ? "" : "s", rest.text().view());
+  }
+  out.print("\n{:>6} {:>5}  {:<20} {:>5} {:<8} {:>6} {:>10}  {}\n", "thread", "pid", "name", "level", "state", "cpu %",
             "cpu s", "group");
   u32 shown = 0;
   for (const ThreadSample& t : now.threads) {

@@ -294,7 +294,7 @@ u64 mem(Shell& shell, Words) {
 
 u64 irq(Shell& shell, Words) {
   Output out;
-  out.print("{:>6}  {:>6}  {:>12}  {}\n", "line", "vector", "count", "kind");
+  out.print("{:>6}  {:>6}  {:>12}  {:>3}  {:<9} {:>6}\n", "line", "vector", "count", "cpu", "kind", "storms");
   for (u64 cursor = 0;;) {
     const Result<sys::InterruptListResult> i = sys::interrupt_list(kernel_info(), cursor);
     if (!i.has_value()) {
@@ -305,11 +305,12 @@ u64 irq(Shell& shell, Words) {
     cursor = i->next;
     char line[24];
     const bool message = i->line > 0xffff;
-    out.print("{:>6}  {:>6}  {:>12}  {}\n", message ? std::string_view("-") : format_to(line, "{}", i->line), i->vector,
-              i->count,
+    out.print("{:>6}  {:>6}  {:>12}  {:>3}  {:<9} {:>6}{}\n",
+              message ? std::string_view("-") : format_to(line, "{}", i->line), i->vector, i->count, i->cpu,
               message               ? "message"
               : (i->flags & 1) != 0 ? "level"
-                                    : "edge");
+                                    : "edge",
+              i->storms, (i->flags & 2) != 0 ? " held back" : "");
   }
 }
 

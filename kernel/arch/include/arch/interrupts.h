@@ -1,4 +1,4 @@
-// Interrupt lines and messages of the machine. On the host there are 24 lines, and masking does nothing.
+// Interrupt lines and messages of the machine. On the host there are 24 lines.
 #pragma once
 
 #include "base/types.h"
@@ -12,6 +12,8 @@ namespace keel::arch {
 bool has_interrupt_line(u64 line);
 // Sends a line to this CPU as `vector`; it stays masked.
 void route_interrupt_line(Cpu& cpu, u64 line, u8 vector, bool level, bool active_low);
+// From now on it goes to another CPU; at most one interrupt still arrives at the one before.
+void move_interrupt_line(Cpu& cpu, u64 line, const Cpu& to);
 void mask_interrupt_line(Cpu& cpu, u64 line);
 void unmask_interrupt_line(Cpu& cpu, u64 line);
 

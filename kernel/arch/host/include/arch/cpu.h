@@ -13,6 +13,7 @@ struct CpuState {
   bool self_interrupt = false;  // asked for and not yet taken
   Atomic<bool> ipi{false};      // from another CPU, not yet taken
   u64 address_space_loads = 0;
+  u32 unmasked_lines = 0;  // of the machine; the first CPU's is used
 };
 
 }  // namespace keel::arch
