@@ -28,6 +28,12 @@ def test_churn(smp):
     run('churn', seed=1, amount=1_000_000 if LONG else 10_000, smp=smp)
 
 
+@cases(smp=[1, 2, 4, 8, 16] if LONG else [1, 2, 4])
+def test_crowd(smp):
+    """Calls, forwards and nested calls while their threads are cancelled, suspended, moved."""
+    run('crowd', seed=1, amount=10_000_000 if LONG else 60_000, smp=smp)
+
+
 @cases(smp=[1, 2, 4, 8, 16] if LONG else [1, 2])
 def test_attack(smp):
     with Guest(smp=smp, initrd=qemu.build_dir() / 'attack.img', append=f'seed=1 test={10**8 if LONG else 10**6}', limit=LIMIT) as guest:

@@ -5,9 +5,6 @@
 """
 import gdb
 
-WAITS = ['-', 'send', 'reply', 'receive', 'notification', 'word', 'exit', 'log', 'stopped', 'travel', 'grace']
-STATES = ['fresh', 'ready', 'running', 'waits', 'dead']
-
 
 def number(value):
     return int(value.cast(gdb.lookup_type('unsigned long')))
@@ -63,17 +60,20 @@ def cpu_index(pointer):
     return int(pointer['index']) if number(pointer) != 0 else '-'
 
 
+def enumerator(value):
+    return str(value).rsplit('::', 1)[-1]
+
+
 def describe(thread):
-    status = int(thread['phase']['status'])
-    text = STATES[status]
-    if status == 3:
-        kind = int(thread['phase']['wait'])
-        text = 'waits: ' + WAITS[kind]
+    text = enumerator(thread['phase']['status'])
+    if text == 'waiting':
+        kind = enumerator(thread['phase']['wait'])
+        text = 'waits: ' + kind
         if bool(thread['phase']['fault']):
             text += ' (fault)'
-        if kind in (1, 3, 4):
+        if kind in ('send', 'receive', 'notification'):
             target = thread['wait']['object']
-            if kind == 3 and number(thread['serves']) != 0:
+            if kind == 'receive' and number(thread['serves']) != 0:
                 target = thread['serves']
             text += f' {number(target):#x}'
             if number(target) != 0:

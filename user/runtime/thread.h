@@ -24,6 +24,8 @@ class Thread {
   static Result<Thread> create(Entry entry, void* argument, u64 stack_pages = kStackPages);
   // Waits until entry has returned and gives back the stack. Errors: timed_out.
   Result<void> join(Deadline deadline = kForever);
+  // Of one that runs: what names it in system calls. Valid until it was joined.
+  CapIndex capability() const;
 
   // For the first code of the thread.
   struct Control;
@@ -41,5 +43,7 @@ struct Thread::Control {
   Mapping stack;
   Atomic<u32> finished{0};
 };
+
+inline CapIndex Thread::capability() const { return control_->thread.get(); }
 
 }  // namespace keel

@@ -2,14 +2,10 @@
 // not succeed with. test=N: how many guesses.
 #include <cstring>
 
-#include "base/format.h"
-#include "user/runtime/capabilities.h"
+#include "tests/system/report.h"
 #include "user/runtime/clock.h"
-#include "user/runtime/start.h"
-#include "user/runtime/stubs.h"
 #include "user/runtime/syscall.h"
 #include "user/runtime/thread.h"
-#include "user/runtime/thread_block.h"
 
 using namespace keel;
 
@@ -18,14 +14,8 @@ namespace {
 u32 g_number = 0;
 u32 g_failures = 0;
 
-void say(std::string_view text) {
-  std::memcpy(message_page().words, text.data(), text.size());
-  static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
-}
-[[noreturn]] void end() {
-  static_cast<void>(sys::system_power(find_capability("control"), g_failures == 0 ? 1 : 2));
-  for (;;) static_cast<void>(sys::yield());
-}
+using report::say;
+[[noreturn]] void end() { report::end(g_failures == 0); }
 void check(bool good, std::string_view what) {
   char line[150];
   say(format_to(line, "{} {} - attack: {}", good ? "ok" : "not ok", ++g_number, what));
@@ -252,8 +242,7 @@ void race_page(u64 count) {
 }  // namespace
 
 int main() {
-  u64 guesses = 0;
-  for (char c : argument_value("test")) guesses = guesses * 10 + u64(c - '0');
+  u64 guesses = report::amount();
   if (guesses == 0) guesses = 1'000'000;
   g_state = need(sys::random_get(1), "random").r0;
   stale();

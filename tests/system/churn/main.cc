@@ -4,12 +4,8 @@
 // under kernel objects need not: an object in a CPU's magazine may be the last of its slab and keep it open.
 #include <cstring>
 
-#include "base/format.h"
-#include "user/runtime/capabilities.h"
+#include "tests/system/report.h"
 #include "user/runtime/clock.h"
-#include "user/runtime/start.h"
-#include "user/runtime/stubs.h"
-#include "user/runtime/thread_block.h"
 
 using namespace keel;
 
@@ -18,24 +14,12 @@ namespace {
 constexpr u64 kWarmUp = 1000;
 constexpr u64 kOpenSlabs = 14 * 16;  // of a CPU: magazines, and objects in each (kernel/mm/magazines.h)
 
-void say(std::string_view text) {
-  std::memcpy(message_page().words, text.data(), text.size());
-  static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
-}
-[[noreturn]] void end(bool good) {
-  static_cast<void>(sys::system_power(find_capability("control"), good ? 1 : 2));
-  for (;;) static_cast<void>(sys::yield());
-}
-void need(Status status, const char* what) {
-  if (status == Status::ok) return;
-  char line[150];
-  say(format_to(line, "not ok 1 - churn: {}: {}", what, status));
-  end(false);
-}
+using report::say;
+
+void need(Status status, const char* what) { report::need(status, "churn", what); }
 template <class T>
 T need(Result<T> result, const char* what) {
-  need(result.status(), what);
-  return *std::move(result);
+  return report::need(std::move(result), "churn", what);
 }
 
 // The child's code: signals nobody and ends, or spins until it is killed.
@@ -113,8 +97,7 @@ void one(u64 n, u64 code) {
 }  // namespace
 
 int main() {
-  u64 wanted = 0;
-  for (char c : argument_value("test")) wanted = wanted * 10 + u64(c - '0');
+  u64 wanted = report::amount();
   if (wanted < 2 * kWarmUp) wanted = 10'000;
   const CapIndex memory = need(sys::memory_create(self().group, 1, 0), "memory_create");
   const u64 here = need(sys::space_map(self().space, memory.value, 0, 1, 3, 0), "space_map");
@@ -138,5 +121,5 @@ int main() {
   print("was", before);
   const bool good = now.same_but_slabs(before, need(sys::system_info(find_capability("control")), "system_info").cpus);
   say(good ? "ok 1 - churn" : "not ok 1 - churn: not everything was given back");
-  end(good);
+  report::end(good);
 }

@@ -1,6 +1,9 @@
 // Calls from many threads to many servers on all CPUs, some with deadlines, some passed on or forwarded, while somebody
 // cancels, suspends, moves and re-levels whoever takes part. Each call is answered once, with what belongs to it, or
 // ends with a status that says why. test=N: calls in all.
+#include <span>
+#include <vector>
+
 #include "tests/system/report.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/syscall.h"
@@ -23,7 +26,6 @@ T need(Result<T> result, const char* what) {
 struct Crowd {
   CapIndex ports[kPorts];
   u64 calls_each = 0;
-  Atomic<u64> threads[kServers + kClients] = {};  // capabilities: who may be disturbed
   Atomic<u64> answers{0}, refusals{0}, wrong{0};
   Atomic<u64> finished{0};
 } crowd;
@@ -39,13 +41,10 @@ struct Random {
   }
 };
 
-void join_in(u32 place) { crowd.threads[place].store(self().thread.value, kRelease); }
-
 void serve(void* argument) {
   const u32 number = u32(reinterpret_cast<usize>(argument));
   const u32 at = number % kPorts;
   Random random{number + 17};
-  join_in(number);
   Message m;
   Status status = ipc::receive(crowd.ports[at], m);
   for (;;) {
@@ -81,7 +80,6 @@ void serve(void* argument) {
 void ask(void* argument) {
   const u32 number = u32(reinterpret_cast<usize>(argument));
   Random random{number * 1000 + 5};
-  join_in(kServers + number);
   for (u64 i = 0; i < crowd.calls_each; ++i) {
     const u64 word = u64{number} << 32 | i;
     Message m{.words = {word}, .word_count = 1};
@@ -97,12 +95,13 @@ void ask(void* argument) {
   crowd.finished.fetch_add(1, kRelease);
 }
 
-void disturb(u64 cpus) {
+u64 cpus_now() { return need(sys::system_info(find_capability("control")), "system_info").cpus; }
+
+void disturb(std::span<const CapIndex> victims) {
   Random random{99};
   while (crowd.finished.load(kAcquire) != kClients) {
-    const CapIndex victim(crowd.threads[random.next(kServers + kClients)].load(kAcquire));
+    const CapIndex victim = victims[random.next(victims.size())];
     sleep_until(after(random.next(200'000)));  // it is above all others
-    if (victim == kNoCapability) continue;
     switch (random.next(5)) {
       case 0:
         static_cast<void>(sys::thread_cancel(victim));
@@ -117,7 +116,7 @@ void disturb(u64 cpus) {
         break;
       default:
         static_cast<void>(
-            sys::thread_set_affinity(victim, random.next(3) == 0 ? ~u64{0} : u64{1} << random.next(cpus)));
+            sys::thread_set_affinity(victim, random.next(3) == 0 ? ~u64{0} : u64{1} << random.next(cpus_now())));
         break;
     }
   }
@@ -128,16 +127,17 @@ void disturb(u64 cpus) {
 int main() {
   const u64 wanted = report::amount() == 0 ? 60'000 : report::amount();
   crowd.calls_each = wanted / kClients;
-  const CapIndex control = find_capability("control");
-  const u64 cpus = need(sys::system_info(control), "system_info").cpus;
   report::need(sys::thread_set_level(self().thread, kNormalLevel + 4).status(), "crowd", "level");
   for (CapIndex& port : crowd.ports) port = need(sys::port_create(self().group, 0), "port_create");
   Thread servers[kServers], clients[kClients];
+  std::vector<CapIndex> victims;
   for (u32 i = 0; i < kServers; ++i)
     servers[i] = need(Thread::create(&serve, reinterpret_cast<void*>(usize{i})), "server");
   for (u32 i = 0; i < kClients; ++i)
     clients[i] = need(Thread::create(&ask, reinterpret_cast<void*>(usize{i})), "client");
-  disturb(cpus);
+  for (const Thread& t : servers) victims.push_back(t.capability());
+  for (const Thread& t : clients) victims.push_back(t.capability());
+  disturb(victims);
   for (u32 i = 0; i < kClients; ++i)
     report::need(clients[i].join(after(20 * kSecond)).status(), "crowd", "join client");
   for (u32 i = 0; i < kServers; ++i) {
@@ -151,7 +151,7 @@ int main() {
   const u64 answers = crowd.answers.load(kRelaxed), refusals = crowd.refusals.load(kRelaxed);
   const u64 wrong = crowd.wrong.load(kRelaxed);
   report::say(format_to(line, "# {} calls on {} CPUs: {} answered, {} timed out or cancelled, {} wrong",
-                        crowd.calls_each * kClients, cpus, answers, refusals, wrong));
+                        crowd.calls_each * kClients, cpus_now(), answers, refusals, wrong));
   const bool good = wrong == 0 && answers > wanted / 2 && answers + refusals == crowd.calls_each * kClients;
   report::say(good ? "ok 1 - crowd" : "not ok 1 - crowd");
   report::end(good);

@@ -5,15 +5,12 @@
 #include <cstring>
 
 #include "abi/fuzz_calls.h"
-#include "base/format.h"
 #include "tests/system/fuzz/account.h"
+#include "tests/system/report.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/cpio.h"
 #include "user/runtime/memory.h"
 #include "user/runtime/spawn.h"
-#include "user/runtime/start.h"
-#include "user/runtime/stubs.h"
-#include "user/runtime/thread_block.h"
 
 using namespace keel;
 
@@ -24,14 +21,9 @@ constexpr u64 kDebugPort = u64{0x80} | u64{1} << 32;  // scope of io_ports: one 
 constexpr u64 kCallsPerRound = 40'000;
 constexpr u64 kRoundNs = 3 * kSecond;  // a round ends then at the latest: its threads may all have stopped themselves
 
-void say(std::string_view text) {
-  std::memcpy(message_page().words, text.data(), text.size());
-  static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
-}
-[[noreturn]] void end(bool good) {
-  static_cast<void>(sys::system_power(find_capability("control"), good ? 1 : 2));
-  for (;;) static_cast<void>(sys::yield());
-}
+using report::end;
+using report::say;
+
 void need(bool good, const char* what) {
   if (good) return;
   static_cast<void>(sys::kernel_console(find_capability("control"), 1));
@@ -118,8 +110,7 @@ void round(const CpioEntry& file, fuzz::Account& account, CapIndex account_memor
 
 int main() {
   const u64 wanted = [] {
-    u64 value = 0;
-    for (char c : argument_value("test")) value = value * 10 + u64(c - '0');
+    const u64 value = report::amount();
     return value == 0 ? 1'000'000 : value;
   }();
   const Mapping initrd = need(Mapping::map(find_capability("initrd"), Access::read), "initrd");

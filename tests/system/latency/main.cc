@@ -3,26 +3,17 @@
 #include <cstring>
 #include <vector>
 
-#include "base/format.h"
-#include "user/runtime/capabilities.h"
+#include "tests/system/report.h"
 #include "user/runtime/clock.h"
-#include "user/runtime/start.h"
-#include "user/runtime/stubs.h"
 #include "user/runtime/syscall.h"
-#include "user/runtime/thread_block.h"
 
 using namespace keel;
 
 namespace {
 
-void say(std::string_view text) {
-  std::memcpy(message_page().words, text.data(), text.size());
-  static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
-}
-[[noreturn]] void end(bool good) {
-  static_cast<void>(sys::system_power(find_capability("control"), good ? 1 : 2));
-  for (;;) static_cast<void>(sys::yield());
-}
+using report::end;
+using report::say;
+
 void need(Status status, const char* what) {
   if (status == Status::ok) return;
   char line[150];
@@ -217,8 +208,7 @@ int main() {
   need(sys::thread_set_level(self().thread, kNormalLevel).status(), "level");
   constexpr void (*kWhat[])() = {&revoke, &teardown, &threads,    &words,    &port, &dma,
                                  &log,    &eager,    &contiguous, &populate, &list, &exit};
-  u64 n = 0;
-  for (char c : argument_value("test")) n = n * 10 + u64(c - '0');
+  const u64 n = report::amount();
   if (n < sizeof(kWhat) / sizeof(kWhat[0])) kWhat[n]();
   sleep_until(after(200 * kMillisecond));  // what is left over
   say("latency done");
