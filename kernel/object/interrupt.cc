@@ -10,7 +10,9 @@
 namespace keel {
 
 Interrupt::Interrupt(ResourceGroup& group, u64 line, Trigger trigger)
-    : KObject(ObjectKind::interrupt, group), line_(line), trigger_(trigger) {}
+    : KObject(ObjectKind::interrupt, group), line_(line), trigger_(trigger) {
+  allow_plain(0);
+}
 Interrupt::~Interrupt() = default;
 
 Result<RefPtr<Interrupt>> Interrupt::create_line(Cpu& cpu, ResourceGroup& group, u64 line, Trigger trigger,
@@ -53,9 +55,10 @@ void Interrupt::fire(Cpu& cpu) {
 }
 
 void Interrupt::on_event(Cpu& cpu) {
-  ++count_;
+  const u64 count = this->count() + 1;
+  allow_plain(count);
   if (is_held_back() || notification_.get() == nullptr) return;
-  if (count_ % kBurst == 0) {
+  if (count % kBurst == 0) {
     const u64 before = std::exchange(burst_began_ns_, cpu.now_ns());
     if (burst_began_ns_ - before < kBurstNs) return hold_back(cpu);
   }
@@ -63,9 +66,15 @@ void Interrupt::on_event(Cpu& cpu) {
   follow(cpu);
 }
 
+// So many there were; the fast path may take more until the burst ends.
+void Interrupt::allow_plain(u64 count) {
+  plain_left_ = trigger_ == Trigger::edge && !is_held_back() ? kBurst - 1 - count % kBurst : 0;
+  count_ = count + plain_left_;
+}
+
 void Interrupt::hold_back(Cpu& cpu) {
   held_back_.store(true, kRelaxed);
-  plain_ = false;
+  allow_plain(count());
   if (line_ != kMessage) arch::mask_interrupt_line(cpu, line_);
   cpu.timers.add(cpu, *this, Deadline(burst_began_ns_ + kPauseNs));
   if (storms_++ == 0) log_format(cpu, LogLevel::warning, "interrupt vector {} storms and is held back", vector_);
@@ -73,8 +82,8 @@ void Interrupt::hold_back(Cpu& cpu) {
 
 void Interrupt::expired(Cpu& cpu) {
   held_back_.store(false, kRelaxed);
-  plain_ = trigger_ == Trigger::edge;
-  if (line_ != kMessage && plain_) arch::unmask_interrupt_line(cpu, line_);
+  allow_plain(count());
+  if (line_ != kMessage && trigger_ == Trigger::edge) arch::unmask_interrupt_line(cpu, line_);
   notification_.signal(cpu);  // what is level-triggered is unmasked by who deals with it
 }
 

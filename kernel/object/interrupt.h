@@ -50,12 +50,12 @@ class Interrupt final : public KObject, public TimerEntry {
   // From any CPU.
   void acknowledge(Cpu& cpu);
   // For the fast path: the bits, if signalling them to the target is all that fire() does, or 0; and that it did.
-  u64 plain_bits() const { return plain_ && (count_ + 1) % kBurst != 0 ? notification_.data() : 0; }
+  u64 plain_bits() const { return plain_left_ != 0 ? notification_.data() : 0; }
   const Binding<Notification>& target() const { return notification_; }
-  void count_plain() { ++count_; }
+  void count_plain() { --plain_left_; }
   u64 line() const { return line_; }
   u8 vector() const { return vector_; }
-  u64 count() const { return count_; }
+  u64 count() const { return count_ - plain_left_; }
   bool is_held_back() const { return held_back_.load(kRelaxed); }
   u64 storms() const { return storms_; }
   Trigger trigger() const { return trigger_; }
@@ -71,15 +71,16 @@ class Interrupt final : public KObject, public TimerEntry {
   void expired(Cpu& cpu) override;
   void hold_back(Cpu& cpu);
   void follow(Cpu& cpu);
+  void allow_plain(u64 count);
 
   Binding<Notification> notification_;
   u64 line_;
   Trigger trigger_;
-  u64 count_ = 0;
+  u64 plain_left_ = 0;  // how many the fast path may take: none of level-triggered ones, or while held back
+  u64 count_ = 0;       // those are counted already
   u64 burst_began_ns_ = 0;
   u64 storms_ = 0;
   Atomic<bool> held_back_{false};
-  bool plain_ = trigger_ == Trigger::edge;  // and not held back
   u8 vector_ = 0;
 };
 
