@@ -225,7 +225,13 @@ Result<void> thread_set_affinity(CallContext& c, Thread& thread, u64 cpus) { ret
 Result<void> thread_set_context(CallContext& c, Thread& thread, Reservation* context) {
   if (thread.phase.status == ThreadStatus::dead) return Status::bad_state;
   if (context != nullptr && context->level() > thread.process->top_level) return Status::invalid_argument;
-  if (thread.run_on != &c.cpu) return thread.call_home(c.cpu) ? Status::restart : Status::bad_state;
+  if (thread.run_on != &c.cpu) {
+    // It may have gone again when this call gets there. Word 1: how often it was called.
+    constexpr u64 kMostCalls = 64;
+    if (c.word(1) >= kMostCalls) return Status::busy;
+    c.set_word(1, c.word(1) + 1);
+    return thread.call_home(c.cpu) ? Status::restart : Status::bad_state;
+  }
   if (context == nullptr) {
     if (thread.reservation) thread.set_reservation(c.cpu, nullptr, thread.own_context.base_level);
     return {};
