@@ -39,6 +39,16 @@ Result<void> Process::add_thread(Cpu& cpu, Thread& thread) {
   return {};
 }
 
+void Process::keep_page(Cpu& cpu, MessageMemory& page) {
+  LockGuard guard(cpu, lock_);
+  if (alive() && !spare_page_.memory) std::swap(spare_page_, page);
+}
+
+MessageMemory Process::take_page(Cpu& cpu) {
+  LockGuard guard(cpu, lock_);
+  return std::exchange(spare_page_, {});
+}
+
 void Process::use_directory(Cpu& cpu, const CapDirectory& directory) {
   LockGuard guard(cpu, lock_);
   for (Thread* t = threads_.front(); t != nullptr; t = threads_.next(*t)) t->directory.use(directory);
@@ -104,6 +114,7 @@ bool Process::exit_step(Cpu& cpu) {
     cpu.send(*other, teardown_);
     return true;
   }
+  take_page(cpu).release(cpu, *this);
   if (keep_capabilities) {
     if (space_ && !space_->teardown_step(cpu)) return false;
     cpu.machine.restart_manager(cpu, *this);
@@ -148,6 +159,7 @@ void Process::unpublish(Cpu& cpu) { cpu.machine.remove_process(cpu, *this); }
 bool Process::release_step(Cpu& cpu) {
   // At the end of its teardown, or, if it never ran and nobody refers to it, for what it was given.
   if (state() == ProcessState::dead) return true;
+  take_page(cpu).release(cpu, *this);
   if (!caps.teardown_step(cpu)) return false;
   if (space_ && !space_->teardown_step(cpu)) return false;
   finish_exit(cpu);

@@ -62,6 +62,11 @@ class Process final : public KObject {
     for (Thread* t = threads_.front(); t != nullptr && most > 0; t = threads_.next(*t), --most) f(*t);
   }
 
+  // The message page that a thread had is kept for the next one, if none is kept yet and the process is not going. It
+  // is as that thread left it.
+  void keep_page(Cpu& cpu, MessageMemory& page);
+  MessageMemory take_page(Cpu& cpu);
+
   // Queues the thread until the process is dead. False: it is.
   bool wait_exit(Cpu& cpu, Thread& thread, CapIndex capability, Deadline deadline);
   // Signals when the process is dead, at once if it is. Errors: no_memory, quota_exceeded, revoked, too_deep.
@@ -130,6 +135,7 @@ class Process final : public KObject {
   Atomic<ProcessState> state_{ProcessState::fresh};
   u64 exit_status_ = 0;
   RefPtr<AddressSpace> space_;
+  MessageMemory spare_page_ GUARDED_BY(lock_);
   Atomic<u64> faults_{0};
   Binding<Port> handler_ GUARDED_BY(lock_);
   Binding<Notification> watcher_ GUARDED_BY(lock_);

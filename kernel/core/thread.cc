@@ -25,37 +25,53 @@ Thread::Thread(ResourceGroup& group, Process& owner, u32 level)
   machine().count_thread(1);
 }
 
-Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
+Result<MessageMemory> MessageMemory::create(Cpu& cpu, Process& process) {
   auto memory = TRY(MemoryObject::create_anonymous(cpu, process.group(), 1));
   u64 frame = 0;
   TRY(memory->pin(cpu, 0, 1, &frame));
+  Result<VirtAddr> at = process.space()->map(
+      cpu, {.memory = *memory, .pages = 1, .prot = Protection::read_write, .max = Protection::read_write});
+  if (!at.has_value()) {
+    memory->unpin(cpu, 0, 1);
+    return at.status();
+  }
+  return MessageMemory{std::move(memory), static_cast<MessagePage*>(phys_to_virt(PhysAddr(frame))), *at};
+}
+
+void MessageMemory::release(Cpu& cpu, Process& process) {
+  if (!memory) return;
+  (void)process.space()->unmap(cpu, at, kPageSize);  // one page; false only when the space is going anyway
+  memory->unpin(cpu, 0, 1);
+  memory.reset();
+}
+
+Result<RefPtr<Thread>> Thread::create(Cpu& cpu, Process& process, u32 level) {
+  MessageMemory page = process.take_page(cpu);
+  if (!page.memory) page = TRY(MessageMemory::create(cpu, process));
   auto made = make<Thread>(cpu, process.group(), process.group(), process, level);
   if (!made.has_value()) {
-    memory->unpin(cpu, 0, 1);
+    page.release(cpu, process);
     return made.status();
   }
   auto thread = RefPtr<Thread>::adopt(*made);
   thread->assign(cpu, cpu);
-  thread->message_memory_ = memory;
-  thread->message_page = static_cast<MessagePage*>(phys_to_virt(PhysAddr(frame)));
+  thread->message_page = page.page;
+  thread->message_page_user = page.at;
   process.add_ref();  // dropped in destroy()
-  thread->message_page_user = TRY(process.space()->map(
-      cpu, {.memory = *memory, .pages = 1, .prot = Protection::read_write, .max = Protection::read_write}));
   Result<void> joined = process.add_thread(cpu, *thread);
   if (!joined.has_value()) {
-    (void)process.space()->unmap(cpu, thread->message_page_user, kPageSize);  // one page: no split, no second step
+    page.release(cpu, process);
     return joined.status();
   }
+  thread->message_memory_ = std::move(page.memory);
   return thread;
 }
 
 void Thread::destroy(Cpu& cpu) {
   machine().count_thread(-1);
-  if (message_memory_) message_memory_->unpin(cpu, 0, 1);
-  Process* owner = process;
-  bool joined = message_memory_ && owner != nullptr;
+  Process* owner = message_page != nullptr ? process : nullptr;
   destroy_object(cpu, group(), this);
-  if (joined) owner->drop_ref();
+  if (owner != nullptr) owner->drop_ref();
 }
 
 void Thread::begin_wait(Cpu& on, WaitKind kind, KObject* object, CapIndex capability, Deadline deadline) {
@@ -397,7 +413,9 @@ bool Thread::kill(Cpu& on) {
   }
   fail_caller(on, Status::peer_died);
   if (reservation) set_reservation(on, nullptr, own_context.base_level);
-  (void)process->space()->unmap(on, message_page_user, kPageSize);  // false only when the space is going anyway
+  MessageMemory page{std::move(message_memory_), message_page, message_page_user};
+  if (ran) process->keep_page(on, page);
+  page.release(on, *process);
   process->remove_thread(on, *this, ran);
   return true;
 }

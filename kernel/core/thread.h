@@ -84,6 +84,16 @@ struct FaultRecord {
   u64 detail = 0;
 };
 
+// A thread's message page: pinned, and mapped in its process.
+struct MessageMemory {
+  RefPtr<MemoryObject> memory;
+  MessagePage* page = nullptr;  // the kernel's mapping
+  VirtAddr at;
+
+  static Result<MessageMemory> create(Cpu& cpu, Process& process);
+  void release(Cpu& cpu, Process& process);
+};
+
 class Thread final : public KObject, public TimerEntry {
  public:
   static constexpr ObjectKind kKind = ObjectKind::thread;

@@ -495,5 +495,31 @@ TEST_F(CoreTest, RandomNumbersDiffer) {
   EXPECT_TRUE(k.call(a, Call::random_get, {}, {5}).is(Status::invalid_argument));
 }
 
+// A thread that ran leaves its message page to the next one of its process; what never ran leaves nothing.
+TEST(MessagePage, GoesToTheNextThread) {
+  TestKernel k;
+  const auto before = k.baseline();
+  {
+    Process& process = k.make_process();
+    Thread& keeper = k.make_thread(process);
+    Thread& first = k.make_thread(process);
+    const u64 used = k.root().usage(Resource::frames);
+    MessagePage* const page = first.message_page;
+    const VirtAddr at = first.message_page_user;
+    page->words[9] = 77;
+    (void)k.call(first, Call::thread_exit);
+    EXPECT_EQ(first.status(), ThreadStatus::dead);
+    EXPECT_EQ(k.root().usage(Resource::frames), used);
+    Thread& second = k.make_thread(process);
+    EXPECT_EQ(second.message_page, page);
+    EXPECT_EQ(second.message_page_user, at);
+    EXPECT_NE(k.make_thread(process).message_page, page);
+    (void)k.call(second, Call::thread_exit);
+    (void)keeper.kill(k.cpu());
+  }
+  k.tear_down();
+  EXPECT_EQ(k.baseline(), before);
+}
+
 }  // namespace
 }  // namespace keel::testing
