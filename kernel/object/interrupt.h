@@ -35,7 +35,7 @@ class Interrupt final : public KObject, public TimerEntry {
  public:
   static constexpr ObjectKind kKind = ObjectKind::interrupt;
   static constexpr u64 kMessage = ~u64{0};  // line() of a message-signalled interrupt
-  static constexpr u64 kBurst = 1024, kBurstNs = 10'000'000, kPauseNs = 100'000'000;
+  static constexpr u64 kBurst = 1024, kBurstNs = 2'000'000, kPauseNs = 100'000'000;
 
   // Errors: not_supported (no such line), busy (the line has an object, or no vector is left), no_memory,
   // quota_exceeded.

@@ -271,6 +271,15 @@ def test_a_session_on_many_cpus(smp):
         contains(s.run('echo usable', 300), 'usable')
 
 
+@cases(icount=[False, True])
+def test_much_output_is_no_storm(icount):
+    """The emulated line is always ready for the next byte; its interrupts must not look like a device gone wild."""
+    with Session(icount=icount).start() as s:
+        for _ in range(8):
+            s.run('help')
+        check('storms' not in s.text, 'an interrupt was held back')
+
+
 def test_more_cpus_than_there_is_room_for():
     with Session(smp=66, mem='512M', limit=900) as s:
         s.expect('2 further CPUs are not used\n')

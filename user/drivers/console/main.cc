@@ -147,6 +147,7 @@ class Console final : public ConsoleServer {
     while (state_.output.size() != 0 && uart_.can_transmit()) {
       for (u32 i = 0; i < Uart::kFifoBytes && state_.output.size() != 0; ++i) uart_.transmit(state_.output.pop());
     }
+    uart_.tell_when_sent(state_.output.size() != 0);
   }
 
   void put(u8 byte) {

@@ -28,7 +28,7 @@ Result<void> Uart::begin() {
   write(kLineControl, kEightBits);
   write(kFifoControl, kFifoOn);
   write(kModemControl, kReady);
-  write(kInterruptEnable, kReceived | kSent);
+  write(kInterruptEnable, kReceived);
   return {};
 }
 
@@ -47,5 +47,11 @@ std::optional<u8> Uart::receive() {
 
 bool Uart::can_transmit() { return (read(kLineStatus) & kHoldingEmpty) != 0; }
 void Uart::transmit(u8 byte) { write(kData, byte); }
+
+void Uart::tell_when_sent(bool on) {
+  if (on == tells_when_sent_) return;
+  tells_when_sent_ = on;
+  write(kInterruptEnable, on ? kReceived | kSent : kReceived);
+}
 
 }  // namespace keel::console

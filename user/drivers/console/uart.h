@@ -21,6 +21,9 @@ class Uart {
   std::optional<u8> receive();
   bool can_transmit();  // kFifoBytes, then
   void transmit(u8 byte);
+  // Whether it interrupts when can_transmit() becomes true, or is. Not at first: an emulated line, which is always
+  // empty, would interrupt for each byte.
+  void tell_when_sent(bool on);
 
  private:
   u8 read(u16 reg);
@@ -28,6 +31,7 @@ class Uart {
 
   CapIndex ports_;
   u16 base_;
+  bool tells_when_sent_ = false;
 };
 
 }  // namespace keel::console
