@@ -113,8 +113,9 @@ std::function<void()> calls(World& w) {
   std::vector<CapIndex> victims;
   const u32 count = u32(1 + w.random(3));
   for (u32 i = 0; i < 1 + w.random(2); ++i) {
-    w.thread(servers, kNormalLevel + u32(w.random(3)), server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap),
-             w.perhaps_pinned());
+    Thread& t = w.thread(servers, kNormalLevel + u32(w.random(3)),
+                         server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap), w.perhaps_pinned());
+    victims.push_back(w.give(servers, t));
   }
   for (u32 i = 0; i < count; ++i) {
     auto score = std::make_shared<Score>();
