@@ -257,8 +257,7 @@ def test_a_killed_service_comes_back(victim):
         contains(s.run('sha256sum /disk/mid.bin'), content()[1]['mid.bin'])
 
 
-# On 64 CPUs the start stands still now and then (CAVEATS.md, "Kernel"): the long suite shows it until that is found.
-@cases(smp=[2, 4, 8, 16, 64] if LONG else [8])
+@cases(smp=[2, 4, 8, 16, 64] if LONG else [8, 64])
 def test_a_session_on_many_cpus(smp):
     with Session(smp=smp, mem='512M', limit=900) as s:
         s.expect(rf'{smp} CPUs run\n', 600)
@@ -281,7 +280,7 @@ def test_much_output_is_no_storm(icount):
         check('storms' not in s.text, 'an interrupt was held back')
 
 
-@cases(smp=[66] if LONG else [])
+@cases(smp=[66])
 def test_more_cpus_than_there_is_room_for(smp):
     with Session(smp=smp, mem='512M', limit=900) as s:
         s.expect('2 further CPUs are not used\n')
