@@ -6,7 +6,7 @@
 
 #include "kernel/core/entry.h"
 #include "kernel/core/machine.h"
-#include "kernel/mm/early.h"
+#include "kernel/platform/early.h"
 #include "kernel/platform/boot_info.h"
 #include "kernel/platform/boot_options.h"
 

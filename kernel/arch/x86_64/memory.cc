@@ -5,7 +5,7 @@
 #include "kernel/arch/x86_64/instructions.h"
 #include "kernel/arch/x86_64/offsets.h"
 #include "kernel/core/machine.h"
-#include "kernel/mm/early.h"
+#include "kernel/platform/early.h"
 
 // Laid out by kernel.ld; only their addresses mean something.
 #define HIDDEN [[gnu::visibility("hidden")]]

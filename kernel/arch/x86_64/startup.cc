@@ -60,7 +60,7 @@ class Starter final : public TimerEntry {
 // SAFETY: constructed once, in start_other_cpus(), and never destroyed.
 alignas(Starter) constinit char starter_storage[sizeof(Starter)]{};
 
-// SAFETY: a page of the first MiB, which belongs to nobody else (kernel/mm/early.cc).
+// SAFETY: a page of the first MiB, which belongs to nobody else (kernel/platform/early.cc).
 template <class T>
 T* startup_page(u32 index) {
   return static_cast<T*>(phys_to_virt(PhysAddr(STARTUP_PAGE + index * kPageSize)));

@@ -1,4 +1,4 @@
-#include "kernel/mm/early.h"
+#include "kernel/platform/early.h"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-#include "kernel/mm/early.h"
+#include "kernel/platform/early.h"
 
 #include <arch/memory.h>
 
