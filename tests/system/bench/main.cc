@@ -236,17 +236,20 @@ void bench_ipc(const char* name) {
   }
 }
 
-void bench_ipc_cap() {
+template <u32 Count>
+void bench_ipc_caps(const char* name) {
   Child child;
   CapIndex port = make_server(true, 0, &child);
   CapIndex thing = need(sys::notification_create(self().group), "notification_create");
   // There and not back: the server's space fills up; 4000 samples fit.
   std::vector<CapIndex> copies;
-  for (u32 i = 0; i < 4500; ++i) copies.push_back(need(sys::cap_derive(thing, 0x3f, 0), "derive"));
+  for (u32 i = 0; i < Count * 4500; ++i) copies.push_back(need(sys::cap_derive(thing, 0x3f, 0), "derive"));
   u32 next = 0;
-  u64 operation = 33 | Descriptor::make(0, 1, 1);
-  report("ipc_rt_cross_1cap", median([&] { raw_call<0>(operation, port.value); }, 4000, 400,
-                                     [&] { message_page().capabilities[0] = copies[next++].value; }));
+  constexpr u64 operation = 33 | Descriptor::make(0, Count, (1 << Count) - 1);
+  report(name, median([&] { raw_call<0>(operation, port.value); }, 4000, 400,
+                      [&] {
+                        for (u32 i = 0; i < Count; ++i) message_page().capabilities[i] = copies[next++].value;
+                      }));
   need(sys::process_kill(child.process, 0).status(), "kill");
 }
 
@@ -499,7 +502,9 @@ int main() {
   bench_ipc<8, true>("ipc_rt_cross_8w");
   bench_ipc<16, true>("ipc_rt_cross_16w");
   bench_ipc<64, true>("ipc_rt_cross_64w");
-  bench_ipc_cap();
+  bench_ipc_caps<1>("ipc_rt_cross_1cap");
+  bench_ipc_caps<2>("ipc_rt_cross_2cap");
+  bench_ipc_caps<4>("ipc_rt_cross_4cap");
 
   CapIndex lonely = need(sys::notification_create(self().group), "notification");
   report("notify_no_waiter", median([&] { raw_call<0>(u64(Call::notification_signal), lonely.value); }));
