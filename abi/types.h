@@ -193,6 +193,8 @@ enum class NodeWhat : u8 {
 
 // How much a record of the log matters. Those up to notice are shown on the console, the others are kept for readers.
 enum class LogLevel : u8 { error = 0, warning = 1, notice = 2, info = 3, debug = 4 };
+// log_read: the kernel showed the record on its early console.
+inline constexpr u32 kLogShown = 0x100;
 
 // system_power, and the manager's power.
 enum class PowerAction : u64 {

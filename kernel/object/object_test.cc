@@ -211,6 +211,22 @@ TEST_F(ObjectTest, IoPortsStayInTheirRange) {
   EXPECT_TRUE(k.call(a, Call::io_write, narrow, {0x5f, 1, 1}).is(Status::out_of_range));
 }
 
+TEST_F(ObjectTest, LogRecordsSayWhetherTheKernelShowedThem) {
+  CapIndex log = k.give(a, k.machine().kernel_control());
+  const auto level_of = [&](LogLevel level) {
+    EXPECT_TRUE(k.call(a, Call::log_write, log, {0, u64(level)}).ok());
+    u64 last = 0;
+    for (u64 at = 1; k.call(a, Call::log_read, log, {at, 0}).ok(); ++at) last = a.state.word[3];
+    return last;
+  };
+  EXPECT_EQ(level_of(LogLevel::error), u64(LogLevel::error));
+  EXPECT_TRUE(k.call(a, Call::kernel_console, log, {1}).ok());
+  EXPECT_EQ(level_of(LogLevel::notice), u64(LogLevel::notice) | kLogShown);
+  EXPECT_EQ(level_of(LogLevel::debug), u64(LogLevel::debug));
+  EXPECT_TRUE(k.call(a, Call::kernel_console, log, {0}).ok());
+  EXPECT_EQ(level_of(LogLevel::notice), u64(LogLevel::notice));
+}
+
 TEST_F(ObjectTest, LogIsReadInOrderAndWaitedFor) {
   CapIndex log = k.give(a, k.machine().kernel_control());
   std::memcpy(k.page(a).words, "hello\nworld", 11);

@@ -39,7 +39,7 @@ class TestKernel {
  public:
   explicit TestKernel(u64 bytes = 32 * kMiB) : ram_(bytes) {
     MUST(machine().initialise(cpu()));
-    machine().log.set_console(false);
+    machine().log.set_console(cpu(), false);
     machine().random.seed(cpu(), {1, 2, 3, 4});
     machine().sealer().initialise(cpu(), machine().random);
     cpu().arch.clock = 1000;

@@ -119,7 +119,7 @@ Result<u64> config_set(CallContext& c, KernelControl&, u64 number, u64 value) {
 
 Result<void> kernel_console(CallContext& c, KernelControl&, u64 enabled) {
   if (enabled > 1) return Status::invalid_argument;
-  c.machine().log.set_console(enabled == 1);
+  c.machine().log.set_console(c.cpu, enabled == 1);
   return {};
 }
 

@@ -30,15 +30,16 @@ void Log::write(Cpu& cpu, LogLevel level, const Process* process, std::string_vi
     static_assert(sizeof(record.name) == sizeof(process->name().text));
     memcpy(record.name, process->name().text, sizeof(record.name));
   }
-  record.level = u16(level);
   record.bytes = u16(text.size());
   memcpy(record.text, text.data(), text.size());
   {
     LockGuard guard(cpu, lock_);
+    const bool shown = console_ && level <= (kLogVerbose ? LogLevel::info : LogLevel::notice);
+    record.level = u16(u16(level) | (shown ? kLogShown : 0));
     record.sequence = next_++;
     records_[record.sequence % kRecords] = record;
   }
-  if (console_ && level <= (kLogVerbose ? LogLevel::info : LogLevel::notice)) show(record);
+  if ((record.level & kLogShown) != 0) show(record);
   wake_readers(cpu);
 }
 
@@ -51,6 +52,11 @@ void Log::wake_readers(Cpu& cpu) {
   // They run their call again and find the record. Word 0: log_read()'s sequence number.
   auto is_there = [&](const Thread& t) { return t.state.word[0] < next; };
   waiters_.wake_some(cpu, cpu.machine.kernel_control(), KObject::kOwnEvent, is_there, Status::restart);
+}
+
+void Log::set_console(Cpu& cpu, bool enabled) {
+  LockGuard guard(cpu, lock_);
+  console_ = enabled;
 }
 
 bool Log::read(Cpu& cpu, u64 sequence, LogRecord* out) {

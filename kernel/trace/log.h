@@ -20,7 +20,7 @@ struct LogRecord {
   u64 time_ns = 0;
   u64 process = 0;   // 0: the kernel
   u64 name[3] = {};  // the process's, as it was then: whoever reads may come when it is gone
-  u16 level = 0;
+  u16 level = 0;  // LogLevel, kLogShown
   u16 bytes = 0;
   u32 reserved = 0;
   char text[kMaxText] = {};
@@ -34,7 +34,8 @@ class Log {
   void write(Cpu& cpu, LogLevel level, const Process* process, std::string_view text);
   // The first record at or after `sequence`; false when there is none yet.
   bool read(Cpu& cpu, u64 sequence, LogRecord* out);
-  void set_console(bool enabled) { console_ = enabled; }
+  // Whether records written from now on are shown on the early console: each says whether it was (kLogShown).
+  void set_console(Cpu& cpu, bool enabled);
   // A reader that found nothing at `sequence` waits. False: there is something now.
   bool wait(Cpu& cpu, Thread& thread, u64 sequence, CapIndex through, Deadline deadline);
   void wake_readers(Cpu& cpu);
@@ -44,7 +45,7 @@ class Log {
   SpinLock lock_{LockRank::log, "log"};
   u64 next_ GUARDED_BY(lock_) = 1;
   LogRecord records_[kRecords] GUARDED_BY(lock_);
-  bool console_ = true;
+  bool console_ GUARDED_BY(lock_) = true;
   SharedQueue waiters_{"log readers"};
 };
 

@@ -34,7 +34,7 @@ World::World(u32 cpus, u64 seed, Mode mode)
   const PhysRange ram[] = {{PhysAddr(reinterpret_cast<u64>(memory_)), bytes_}};
   MUST(machine_->frames.initialise(ram, {}));
   MUST(machine_->initialise(*cpus_[0]));
-  machine_->log.set_console(false);
+  machine_->log.set_console(*cpus_[0], false);
   machine_->random.seed(*cpus_[0], {seed, 2, 3, 4});
   before_ = baseline();
 }

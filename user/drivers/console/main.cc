@@ -182,7 +182,7 @@ Result<void> serve(const char** what) {
   TRY(console.begin(loop, TRY(require_capability("irq-control"))));
   if (const CapIndex kernel = find_capability("kernel-console"); kernel != kNoCapability) {
     static_cast<void>(sys::kernel_console(kernel, 0));
-    log_info("took over the console from the kernel");  // from here on the log service shows records
+    log_info("took over the console from the kernel");
   }
   loop.add(console);
   loop.run();

@@ -68,7 +68,7 @@ class History {
 
 // What survives a restart.
 struct State {
-  u64 shown;  // sequence of the last record that was shown, or that the kernel showed
+  u64 shown;  // sequence of the last record that was shown
 };
 
 class Follower {
@@ -94,14 +94,13 @@ class Follower {
       record.sequence = read->sequence;
       record.time_ns = read->time_ns;
       record.process = read->process;
-      record.level = static_cast<u32>(read->level);
+      record.level = static_cast<u32>(read->level & ~u64{kLogShown});
       const usize bytes = read->bytes < 240 ? read->bytes : 240;
       record.text = std::string_view(reinterpret_cast<const char*>(message_page().words), bytes);
       record.name = name_of(*read);
-      if (sequence == 1) missed_the_first_ = read->sequence != 1;
       sequence = read->sequence + 1;
       history_.add(record);
-      show(record);
+      if ((read->level & kLogShown) == 0) show(record);  // what the kernel has not shown itself
     }
   }
 
@@ -114,17 +113,8 @@ class Follower {
     return std::string_view(text, size);
   }
 
-  // The console's driver says when the kernel stopped showing records itself: by its first record.
   void show(const Record& record) {
     if (record.sequence <= state_->shown) return;
-    if (state_->shown == 0) {
-      // Who begins behind that record missed it.
-      const bool takes_over =
-          (record.name == "console" && record.text.view().starts_with("took over")) || missed_the_first_;
-      if (!takes_over) return;
-      state_->shown = record.sequence;
-      return;
-    }
     state_->shown = record.sequence;
     if (record.level > kShownLevel) return;
     const ConsoleClient console(find_capability("console"));
@@ -138,7 +128,6 @@ class Follower {
   History& history_;
   CapIndex log_;
   State* state_;
-  bool missed_the_first_ = false;
 };
 
 class LogService final : public LogServer {
