@@ -216,7 +216,7 @@ void bench_ipc(const char* name) {
   CapIndex port = make_server(OwnProcess, Words, &child);
   u64 operation = 33 | Descriptor::make(Words);
   need(Status(raw_call<Words>(operation, port.value) & 0xff), name);
-  figure(name, median([&] { raw_call<Words>(operation, port.value); }));
+  figure(name, median([=] { raw_call<Words>(operation, port.value); }));
   if (OwnProcess) {
     need(sys::process_kill(child.process, 0).status(), "kill");
   }
@@ -232,7 +232,7 @@ void bench_ipc_caps(const char* name) {
   for (u32 i = 0; i < Count * 4500; ++i) copies.push_back(need(sys::cap_derive(thing, 0x3f, 0), "derive"));
   u32 next = 0;
   constexpr u64 operation = 33 | Descriptor::make(0, Count, (1 << Count) - 1);
-  figure(name, median([&] { raw_call<0>(operation, port.value); }, 4000, 400,
+  figure(name, median([=] { raw_call<0>(operation, port.value); }, 4000, 400,
                       [&] {
                         for (u32 i = 0; i < Count; ++i) message_page().capabilities[i] = copies[next++].value;
                       }));
@@ -493,7 +493,7 @@ int main() {
   bench_ipc_caps<4>("ipc_rt_cross_4cap");
 
   CapIndex lonely = need(sys::notification_create(self().group), "notification");
-  figure("notify_no_waiter", median([&] { raw_call<0>(u64(Call::notification_signal), lonely.value); }));
+  figure("notify_no_waiter", median([=] { raw_call<0>(u64(Call::notification_signal), lonely.value); }));
   bench_signal();
   {
     Child other = make_child(bench_yielder, bench_yielder_end, kNormalLevel, true);
@@ -502,7 +502,7 @@ int main() {
     need(sys::process_kill(other.process, 0).status(), "kill");
   }
   {
-    figure("cap_derive", median([&] { raw_call<0>(u64(Call::cap_derive), lonely.value, 0x3f); }));
+    figure("cap_derive", median([=] { raw_call<0>(u64(Call::cap_derive), lonely.value, 0x3f); }));
     u64 before = rdtsc();
     need(sys::cap_revoke(lonely).status(), "revoke");
     figure("cap_revoke_each", (rdtsc() - before) / (kWarmUp + kSamples));
