@@ -4,6 +4,7 @@
 
 #include "abi/calls.h"
 #include "kernel/core/cpu.h"
+#include "kernel/core/fast_scheduling.h"
 #include "kernel/core/machine.h"
 #include "kernel/core/process.h"
 #include "kernel/ipc/port.h"
@@ -101,11 +102,6 @@ void set_timer(Cpu& cpu) {
   arch::set_timer(cpu, next);
 }
 
-// What others have asked of this CPU and it has not heard yet.
-bool is_wanted(const Cpu& cpu) {
-  return cpu.work.has_mail() || cpu.grace.wants_quiesce() || !cpu.tlb.askers.empty() || !cpu.machine.orphans.empty();
-}
-
 // Deals with everybody else: nothing borrowed is held here. True when there is more to do.
 bool serve_others(Cpu& cpu) {
   if (!cpu.machine.orphans.empty()) cpu.machine.orphans.adopt(cpu);
@@ -118,7 +114,8 @@ bool serve_others(Cpu& cpu) {
 Thread* leave_kernel(Cpu& cpu) {
   bool work_left = serve_others(cpu);
   Thread* next = cpu.current;
-  if (!may_run_on(cpu)) {
+  const bool stays_idle = cpu.current == nullptr && cpu.context == nullptr && cpu.scheduler.ready_count() == 0;
+  if (!stays_idle && !may_run_on(cpu)) {
     const u64 tsc = cpu.now_tsc();
     const u64 now = cpu.machine.clock.ns_at(tsc);
     cpu.settle(tsc);
@@ -145,7 +142,7 @@ Thread* leave_kernel(Cpu& cpu) {
   if (next == nullptr && !work_left) {
     cpu.thief.look_for_work();
     cpu.go_idle();
-    work_left = is_wanted(cpu);  // whoever came before that has sent an interrupt, or finds us idle
+    work_left = FastScheduling::is_wanted(cpu);  // whoever came before that has sent an interrupt, or finds us idle
   }
   if (work_left) arch::interrupt_self(cpu);
   if (next != nullptr && cpu.loaded != next) arch::load_thread(cpu, *next);
@@ -195,8 +192,8 @@ Thread* fault(Cpu& cpu, FaultKind kind, u64 address, u64 detail) {
 
 }  // namespace
 
-Thread* enter_system_call(Cpu& cpu) {
-  Thread& t = *note_loaded(cpu);
+Thread* carry_out_call(Cpu& cpu) {
+  Thread& t = *cpu.current;
   CallContext c(cpu, t);
   const u8 number = u8(t.state.rax);
   const u64 capability = t.state.rdi;

@@ -11,7 +11,8 @@ class Thread;
 
 // cpu.current made a system call that the fast path (kernel/ipc/fast.cc) did not finish; its registers are in its
 // state.
-Thread* enter_system_call(Cpu& cpu);
+Thread* enter_system_call(Cpu& cpu);  // fast_remote.cc
+Thread* carry_out_call(Cpu& cpu);
 // cpu.current touched `address` and the hardware objected. detail: bit 0 present, bit 1 write, bit 4 instruction fetch.
 Thread* enter_page_fault(Cpu& cpu, u64 address, u64 detail);
 // cpu.current raised another exception.
@@ -22,7 +23,7 @@ Thread* enter_interrupt(Cpu& cpu, u32 vector);
 Thread* enter_timer(Cpu& cpu);
 Thread* enter_self_interrupt(Cpu& cpu);
 // Another CPU wants something: its mail, or an answer, is looked at as at the end of every entry.
-inline Thread* enter_ipi(Cpu& cpu) { return enter_self_interrupt(cpu); }
+Thread* enter_ipi(Cpu& cpu);  // fast_remote.cc
 // A fast path has made cpu.current another thread and has not set the timer, nor loaded registers that a call does not
 // keep; cpu.loaded is the thread before.
 Thread* finish_entry(Cpu& cpu);

@@ -122,6 +122,11 @@ class FastScheduling {
     return cpu.timer_set_ns <= cpu.quantum_end_ns || cpu.context->list->first == nullptr;
   }
 
+  // What others have asked of this CPU and it has not heard yet.
+  [[gnu::always_inline]] static bool is_wanted(const Cpu& cpu) {
+    return cpu.work.has_mail() || cpu.grace.wants_quiesce() || !cpu.tlb.askers.empty() || !cpu.machine.orphans.empty();
+  }
+
  private:
   // Scheduler::link(), of a list that was empty. Floors are for Scheduler::come_back(), when there are others.
   [[gnu::always_inline]] static void note_first(Scheduler& s, const ReadyList& to) {

@@ -254,6 +254,7 @@ class Thread final : public KObject, public TimerEntry {
 
  private:
   friend class ObjectMaker;
+  friend class RemoteCalls;  // kernel/ipc/fast_remote.h
 
   Thread(ResourceGroup& group, Process& process, u32 level);
   ~Thread() override = default;
@@ -269,7 +270,7 @@ class Thread final : public KObject, public TimerEntry {
    public:
     explicit Traveller(Thread& thread) : thread_(thread) {}
     bool step(Cpu&) override { return true; }
-    void arrive(Cpu& cpu) override { thread_.arrived(cpu); }
+    void arrive(Cpu& cpu) override;  // fast_remote.cc
 
    private:
     Thread& thread_;

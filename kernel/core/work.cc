@@ -20,14 +20,6 @@ Work* WorkQueue::List::pop() {
   return item;
 }
 
-bool WorkQueue::post(Work& item) {
-  Work* head = mail_.load(kRelaxed);
-  do {
-    item.next_work_ = head;
-  } while (!mail_.compare_exchange(&head, &item, kSeqCst));  // pairs with collect()
-  return head == nullptr;
-}
-
 void WorkQueue::collect() {
   if (mail_.load(kRelaxed) == nullptr) return;
   Work* newest = mail_.exchange(nullptr, kSeqCst);  // pairs with post(): what the senders did before is seen

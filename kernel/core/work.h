@@ -26,7 +26,19 @@ class WorkQueue {
   // For the CPU itself: as if it had been posted.
   void push_mail(Work& item) { inbox_.push(item); }
   // From another CPU. True when the queue's CPU must be interrupted: whoever posted before has not been heard yet.
-  bool post(Work& item);
+  bool post(Work& item) {
+    Work* head = mail_.load(kRelaxed);
+    do {
+      item.next_work_ = head;
+    } while (!mail_.compare_exchange(&head, &item, kSeqCst));  // pairs with collect()
+    return head == nullptr;
+  }
+  // The one piece of mail, if nothing else is there.
+  Work* take_only() {
+    Work* item = mail_.load(kAcquire);
+    if (item == nullptr || item->next_work_ != nullptr || !inbox_.empty() || !background_.empty()) return nullptr;
+    return mail_.compare_exchange(&item, nullptr, kSeqCst) ? item : nullptr;  // as collect()
+  }
   // Hands out mail, then runs up to `steps` steps. True when nothing is left.
   bool run(Cpu& cpu, u32 steps);
   bool empty() const { return mail_.load(kRelaxed) == nullptr && inbox_.empty() && background_.empty(); }

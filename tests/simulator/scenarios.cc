@@ -113,8 +113,9 @@ std::function<void()> calls(World& w) {
   std::vector<CapIndex> victims;
   const u32 count = u32(1 + w.random(3));
   for (u32 i = 0; i < 1 + w.random(2); ++i) {
-    w.thread(servers, kNormalLevel + u32(w.random(3)),
-             server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap));
+    Thread& t = w.thread(servers, kNormalLevel + u32(w.random(3)),
+                         server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap), w.perhaps_pinned());
+    victims.push_back(w.give(servers, t));
   }
   for (u32 i = 0; i < count; ++i) {
     auto score = std::make_shared<Score>();
@@ -157,7 +158,8 @@ std::function<void()> deaths(World& w) {
   const CapIndex kill[2] = {w.give(keeper, servers), w.give(keeper, clients)};
   auto score = std::make_shared<Score>();
   for (u32 i = 0; i < 2; ++i)
-    w.thread(servers, kNormalLevel, server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap));
+    w.thread(servers, kNormalLevel, server(w, receive, i == 0 ? reply_cap : kNoCapability, bell_cap),
+             w.perhaps_pinned());
   for (u32 i = 0; i < 2; ++i) w.thread(clients, kNormalLevel, client(w, target, 3, score));
   auto dead = std::make_shared<u32>(0);
   w.thread(keeper, kNormalLevel + u32(w.random(2)),
@@ -226,7 +228,8 @@ std::function<void()> forwards(World& w) {
         });
   }
   for (u32 i = 0; i < 1 + w.random(2); ++i) {
-    w.thread(backs, kNormalLevel + u32(w.random(2)), server(w, at_back, i == 0 ? reply_cap : kNoCapability, bell_cap));
+    w.thread(backs, kNormalLevel + u32(w.random(2)), server(w, at_back, i == 0 ? reply_cap : kNoCapability, bell_cap),
+             w.perhaps_pinned());
   }
   std::vector<std::shared_ptr<Score>> scores;
   std::vector<CapIndex> victims;

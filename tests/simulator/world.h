@@ -69,6 +69,8 @@ class World final : public arch::Simulation::Body {
   Process& process(ResourceGroup& group);
   // `pin`: it stays on that CPU.
   Thread& thread(Process& process, u32 level, Program program, Cpu* pin = nullptr);
+  // Some CPU to pin a thread to, or, as often, none.
+  Cpu* perhaps_pinned() { return chance(2) ? cpus_[random(cpus())].get() : nullptr; }
   // The program of a thread that somebody made by a call.
   void give_program(Thread& thread, Program program) { programs_[thread.id()] = std::move(program); }
   template <class T>

@@ -142,6 +142,10 @@ Result<void> choose_vector_parts() {
 }
 
 Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
+  if (vector == kIpiVector) {  // first: calls between CPUs wait for it
+    end_of_interrupt();
+    return enter_ipi(cpu);
+  }
   switch (vector) {
     case 0:
       return enter_exception(cpu, FaultKind::divide, error);
@@ -171,9 +175,6 @@ Thread* handle_trap(Cpu& cpu, u64 vector, u64 error) {
     case kSelfVector:
       end_of_interrupt();
       return enter_self_interrupt(cpu);
-    case kIpiVector:
-      end_of_interrupt();
-      return enter_ipi(cpu);
     case kSpuriousVector:
       return enter_self_interrupt(cpu);
     default:
