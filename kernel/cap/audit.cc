@@ -13,11 +13,11 @@ bool is_same_denial(const AuditRecord& a, const AuditRecord& b) {
 }  // namespace
 
 bool AuditRing::load(u64 number, AuditRecord* record) const {
-  const Slot& slot = slots_[number % kRecords];
-  Words words;
-  for (u32 i = 0; i < kWords; ++i) words[i] = slot.words[i].load(kAcquire);
+  const Slot& slot = slots_[number % kSlots];
+  Words words = {number};
+  for (u32 i = 1; i < kWords; ++i) words[i] = slot.words[i - 1].load(kAcquire);
   *record = std::bit_cast<AuditRecord>(words);
-  return words[0] == number && slot.words[0].load(kRelaxed) == number;
+  return next_.load(kRelaxed) - number <= kRecords;
 }
 
 void AuditRing::add_denial(const AuditRecord& record) {
@@ -26,7 +26,7 @@ void AuditRing::add_denial(const AuditRecord& record) {
   if (last_number > read_.load(kRelaxed) && load(last_number, &last) && is_same_denial(last, record)) {  // I2
     if (last.repeated == 0xffff) return;
     ++last.repeated;
-    store(last_number, last);
+    slots_[last_number % kSlots].words[kLast - 1].store(std::bit_cast<Words>(last)[kLast], kRelease);
   } else {
     add(record);
   }
@@ -50,10 +50,6 @@ AuditRing::Part AuditRing::read(const Clock& clock, u64 first, std::span<AuditRe
 
 void audit(Cpu& cpu, AuditEvent event, u64 process, u64 other, const KObject& object, u16 rights) {
   audit_inline(cpu, event, process, other, object, rights);
-}
-
-void audit_transfer(Cpu& cpu, const Process& from, const Process& to, const KObject& object, u16 rights) {
-  audit(cpu, AuditEvent::transfer, from.id(), to.id(), object, rights);
 }
 
 void audit_denial(Cpu& cpu, const Process& process, CapIndex index, u8 call, Status status) {

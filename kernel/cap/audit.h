@@ -1,12 +1,12 @@
 // AuditRing: who gave, took or was refused which authority: typed records (abi/types.h, AuditRecord) in a ring per CPU.
 // It is apart from the trace, so that a busy machine does not push them out.
 //
-// Invariants   I1 records [next_ - kRecords, next_) are there, each under its number; numbers start at 1, without gaps.
+// Invariants   I1 records [next_ - kRecords, next_) are there, each in the place of its number; numbers start at 1,
+//                 without gaps. The one place more is that of record next_, which may be half written.
 //              I2 a denial that equals the record before it is counted there, as long as nobody has read that: who is
 //                 refused in a loop pushes nothing out.
-// Locks        none: the CPU itself writes, any may read. A record that is written while it is read has no number then,
-//              and counts as overwritten.
-// Costs        a record is 8 stores and a read of the time stamp counter, about 50 instructions with the call.
+// Locks        none: the CPU itself writes, any may read. What was overwritten meanwhile is not there any more (I1).
+// Costs        a record is 6 stores and a read of the time stamp counter, about 40 instructions with the call.
 // See          docs/subsystems/log-and-trace.md, audit_inline.h, audit_test.cc
 #pragma once
 
@@ -27,7 +27,8 @@ class Process;
 
 class AuditRing {
  public:
-  static constexpr u32 kRecords = 512;
+  static constexpr u32 kSlots = 512;
+  static constexpr u32 kRecords = kSlots - 1;
 
   // The number is given here; time_ns is a time stamp as yet.
   void add(const AuditRecord& record);
@@ -43,22 +44,19 @@ class AuditRing {
  private:
   static constexpr u32 kWords = sizeof(AuditRecord) / sizeof(u64);
   using Words = std::array<u64, kWords>;
-  // Word 0 is the record's number; 0 while it is written.
+  static constexpr u32 kLast = kWords - 1;  // which alone changes in a record that is there
   struct Slot {
-    Atomic<u64> words[kWords];
+    Atomic<u64> words[kLast];  // the record but for its first word, the number
   };
-  void store(u64 number, const AuditRecord& record);
   bool load(u64 number, AuditRecord* record) const;
 
-  Slot slots_[kRecords];
+  Slot slots_[kSlots];
   Atomic<u64> next_{1};
   Atomic<u64> read_{0};  // the greatest number that somebody has read
 };
 
 // `process` did that with a capability to the object; 0: the kernel.
 void audit(Cpu& cpu, AuditEvent event, u64 process, u64 other, const KObject& object, u16 rights);
-// A message has carried a capability from one process to another. Every path that moves or copies one says so here.
-void audit_transfer(Cpu& cpu, const Process& from, const Process& to, const KObject& object, u16 rights);
 // A call of the process was refused for the capability that it named by `index`.
 void audit_denial(Cpu& cpu, const Process& process, CapIndex index, u8 call, Status status);
 // The process has made a setting of the kernel weaker.

@@ -11,22 +11,15 @@
 
 namespace keel {
 
-// Each store is ordered behind the first, and the last behind all: pairs with the acquires in load().
-[[gnu::always_inline]] inline void AuditRing::store(u64 number, const AuditRecord& record) {
-  Slot& slot = slots_[number % kRecords];
-  const Words words = std::bit_cast<Words>(record);
-  slot.words[0].store(0, kRelaxed);
-  for (u32 i = 1; i < kWords; ++i) slot.words[i].store(words[i], kRelease);
-  slot.words[0].store(number, kRelease);
-}
-
 [[gnu::always_inline]] inline void AuditRing::add(const AuditRecord& record) {
-  const u64 number = next_.load(kRelaxed);
-  store(number, record);
-  next_.store(number + 1, kRelease);  // pairs with the load in read()
+  Slot& slot = slots_[next_.load(kRelaxed) % kSlots];
+  const Words words = std::bit_cast<Words>(record);
+  // Release: who reads one of these words, in load(), finds next_ to be at least what it is now.
+  for (u32 i = 1; i < kWords; ++i) slot.words[i - 1].store(words[i], kRelease);
+  next_.store(next_.load(kRelaxed) + 1, kRelease);  // pairs with the load in read()
 }
 
-// audit(), audit_transfer()
+// audit()
 [[gnu::always_inline]] inline void audit_inline(Cpu& cpu, AuditEvent event, u64 process, u64 other,
                                                 const KObject& object, u16 rights) {
   cpu.audit.add({.time_ns = arch::fast_clock(cpu),

@@ -64,7 +64,7 @@ constexpr u64 chain(u32 number) { return u64{number & 0x1f} | u64{number >> 5} <
 constexpr u32 chained(u64 name) { return u32(name & 0x1f) | u32(name >> 21 & 0x7ff) << 5; }
 }  // namespace
 
-void CapSpace::gather(Cpu& cpu, CapSlot& slot) {
+[[clang::preserve_most]] void CapSpace::gather(Cpu& cpu, CapSlot& slot) {
   const u64 name = slot.name.load(kRelaxed);
   slot.name.store(name | chain(gathered_), kRelaxed);
   gathered_ = number_of(CapIndex(CapSlot::dead(name)));
@@ -99,7 +99,7 @@ bool CapSpace::sweep(Cpu& cpu) {
   return true;
 }
 
-Result<CapSlot*> CapSpace::reserve_more(Cpu& cpu) {
+[[clang::preserve_most]] Result<CapSlot*> CapSpace::reserve_more(Cpu& cpu) {
   bool narrow = false;
   {
     LockGuard guard(cpu, lock_);
@@ -123,15 +123,26 @@ Result<CapIndex> CapSpace::insert_below(Cpu& cpu, KObject& object, CapNode& pare
   return insert(cpu, object, &parent, rights, scope);
 }
 
+[[clang::preserve_most]] void CapSpace::give_back(Cpu& cpu, CapSlot& slot) {
+  unreserve(cpu, slot, slot.name.load(kRelaxed));
+}
+
 void CapSpace::retire(Cpu& cpu, CapSlot& slot, KObject& object, Rights rights) {
-  unreserve(cpu, slot);
+  give_back(cpu, slot);
   object.drop_handle(cpu, rights);
 }
 
-Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) {
+[[clang::preserve_most]] Result<CapIndex> CapSpace::move_from(Cpu& cpu, CapSpace& from, CapSlot& slot) {
   const u64 name = slot.name.load(kAcquire);
   if (!slot.is_live(name)) return Status::revoked;
-  return move(cpu, from, slot, name);
+  ResourceGroup& giver = from.group();
+  ResourceGroup& taker = group();
+  constexpr u64 kCharge = KernelHeap::charge_of<sizeof(CapNode)>();
+  // The node goes along and changes its payer: the receiver is charged before the giver is relieved.
+  if (&giver != &taker) TRY(taker.charge(Resource::kernel_bytes, kCharge));
+  const Result<CapIndex> moved = move(cpu, from, slot, name);
+  if (&giver != &taker) (moved.has_value() ? giver : taker).uncharge(Resource::kernel_bytes, kCharge);
+  return moved;
 }
 
 bool CapSpace::remove(Cpu& cpu, CapIndex index) {

@@ -43,24 +43,25 @@ struct CapSlot {
   static constexpr u64 dead(u64 name) { return name ^ kNextDoor; }
   // The first name that a free slot has not had yet.
   static constexpr u64 next(u64 dead_name) { return dead(dead_name) + (u64{1} << 32); }
+  // After the last name the slot stays unused. Half of the generations, so that one bit tells.
+  static constexpr bool is_last(u64 name) { return i64(name) < 0; }
   // Whether the slot with this name, found somehow else than by an index, is live: numbers go with places.
   bool is_live(u64 its_name) const {
     // SAFETY: an address as a number; slots lie at multiples of their size, which is 1 << kNumberShift.
     return ((its_name ^ reinterpret_cast<u64>(this)) & kNextDoor) == 0;
   }
-  static constexpr u32 generation(u64 name) { return u32(name >> 32); }
 
   CapIndex index() const { return CapIndex(name.load(kRelaxed)); }
   // Kind and rights of a live slot, as one number.
   u64 load() const { return u64(object->kind()) | u64{rights()} << 16; }
   static Rights rights(u64 kind_and_rights) { return Rights(kind_and_rights >> 16); }
   static ObjectKind kind(u64 kind_and_rights) { return ObjectKind(kind_and_rights & 0xff); }
-  Rights rights() const { return Rights(link_ >> 48); }
-  bool has(FastUse use) const { return (u8(link_) & u8(use)) != 0; }
+  Rights rights() const { return Rights(link_); }
+  bool has(FastUse use) const { return (u8(link_ >> kUsesShift) & u8(use)) != 0; }
   CapNode* node() const {
     // SAFETY: link_ holds bits 6-47 of a node's address. Those above are all like bit 47; those below are 0, for a node
     // in a slot comes from the heap, which aligns it to its 64 bytes.
-    return reinterpret_cast<CapNode*>(u64(i64(link_ << 16) >> 16) & ~kUses);
+    return reinterpret_cast<CapNode*>(u64(i64(link_) >> kUsesShift) & ~kUses);
   }
   // Free slots are a list.
   CapSlot* next_free() const {
@@ -77,8 +78,8 @@ struct CapSlot {
 
  private:
   static constexpr u64 kUses = 0x3f;
-  static constexpr u64 kNodeBits = 0x0000'ffff'ffff'ffc0;
-  u64 link_ = 0;  // rights in bits 48-63, the node's address (a multiple of 64) in bits 6-47, FastUse in bits 0-5
+  static constexpr u32 kUsesShift = 16;
+  u64 link_ = 0;  // rights in bits 0-15, FastUse in 16-21, bits 6-47 of the node's address (a multiple of 64) in 22-63
 };
 static_assert(sizeof(CapSlot) == 1 << CapSlot::kNumberShift);
 
@@ -149,7 +150,11 @@ class CapSpace {
   Result<CapIndex> insert_below(Cpu& cpu, KObject& object, CapNode& parent, Rights rights, u64 scope);
   // Moves the capability in `slot` of `from` here. Its node stays where it is in the tree. Errors: no_slot, no_memory,
   // quota_exceeded, revoked (it is gone, or what was derived from it is being revoked).
-  Result<CapIndex> move_from(Cpu& cpu, CapSpace& from, CapSlot& slot);
+  [[clang::preserve_most]] Result<CapIndex> move_from(Cpu& cpu, CapSpace& from, CapSlot& slot);
+  // In line (space_inline.h), for fast paths: insert_root() or insert_below(); move_from(), of a slot that had this
+  // live name, between spaces of one group.
+  Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
+  Result<CapIndex> move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name);
   // Gives a capability up. False: it was gone already.
   bool remove(Cpu& cpu, CapIndex index);
   // A revocation has just taken the node out of its tree, whose lock is held: so the space is not torn down yet. Clears
@@ -178,25 +183,22 @@ class CapSpace {
   bool teardown_step(Cpu& cpu);
 
  private:
-  friend class FastCapabilities;  // kernel/ipc/fast_capabilities.cc
   CapSlot& slot_number(u32 number) const { return directory_.at(u64{number} << CapSlot::kNumberShift); }
-  // In line, in space_inline.h: reserve() to move().
+  // In line, in space_inline.h: reserve() to clear(). What is rare there is called so that registers stay.
   // A slot that is no longer free and not yet live. Errors: no_slot, no_memory, quota_exceeded.
   Result<CapSlot*> reserve(Cpu& cpu);
-  Result<CapSlot*> reserve_more(Cpu& cpu);  // the rare part
-  void unreserve(Cpu& cpu, CapSlot& slot);
-  // `over`: what cpu.grace.is_over() says now that the slot is empty.
-  void unreserve_locked(Cpu& cpu, CapSlot& slot, bool over) REQUIRES(lock_);
+  [[clang::preserve_most]] Result<CapSlot*> reserve_more(Cpu& cpu);  // the rare part
+  [[clang::preserve_most]] void give_back(Cpu& cpu, CapSlot& slot);
+  // `name`: the slot's, live or dead. `over`: what cpu.grace.is_over() says now that the slot is empty.
+  void unreserve(Cpu& cpu, CapSlot& slot, u64 name);
+  void unreserve_locked(Cpu& cpu, CapSlot& slot, u64 name, bool over) REQUIRES(lock_);
   void add_free(CapSlot& slot) REQUIRES(lock_) {
     slot.set_next_free(first_free_);
     first_free_ = &slot;
   }
-  void gather(Cpu& cpu, CapSlot& slot) REQUIRES(lock_);
+  [[clang::preserve_most]] void gather(Cpu& cpu, CapSlot& slot) REQUIRES(lock_);
   void begin_sweep(Cpu& cpu) REQUIRES(lock_);
   bool sweep(Cpu& cpu);
-  // move_from(), of a slot that had this live name.
-  Result<CapIndex> move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name);
-  Result<CapIndex> insert(Cpu& cpu, KObject& object, CapNode* parent, Rights rights, u64 scope);
   // Makes a slot that has been filled live. The tree lock is held, so that a revocation finds either no node or a live
   // slot.
   static CapIndex publish(CapSlot& slot, KObject& object) REQUIRES(object.tree_lock());

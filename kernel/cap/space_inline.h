@@ -24,33 +24,31 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
   object = &to;
   scope = new_scope;
   // SAFETY: see node().
-  link_ = (reinterpret_cast<u64>(&from) & kNodeBits) | u64{with} << 48 | fast_uses(to.kind(), with, new_scope);
+  link_ = reinterpret_cast<u64>(&from) << kUsesShift | with | fast_uses(to.kind(), with, new_scope) << kUsesShift;
 }
 
 [[gnu::always_inline]] inline Result<CapSlot*> CapSpace::reserve(Cpu& cpu) {
   {
     LockGuard guard(cpu, lock_);
-    const u32 used = used_.load(kRelaxed);
     CapSlot* slot = first_free_;  // null when the space is closed
-    if (used < limit_.load(kRelaxed) && slot != nullptr) [[likely]] {
+    if (used_.load(kRelaxed) < limit_.load(kRelaxed) && slot != nullptr) [[likely]] {
       first_free_ = slot->next_free();
-      used_.store(used + 1, kRelaxed);
+      used_.store(used_.load(kRelaxed) + 1, kRelaxed);
       return slot;
     }
   }
   return reserve_more(cpu);
 }
 
-[[gnu::always_inline]] inline void CapSpace::unreserve(Cpu& cpu, CapSlot& slot) {
+[[gnu::always_inline]] inline void CapSpace::unreserve(Cpu& cpu, CapSlot& slot, u64 name) {
   LockGuard guard(cpu, lock_);
-  unreserve_locked(cpu, slot, cpu.grace.is_over(cpu));
+  unreserve_locked(cpu, slot, name, cpu.grace.is_over_after(cpu));
 }
 
-[[gnu::always_inline]] inline void CapSpace::unreserve_locked(Cpu& cpu, CapSlot& slot, bool over) {
+[[gnu::always_inline]] inline void CapSpace::unreserve_locked(Cpu& cpu, CapSlot& slot, u64 name, bool over) {
   used_.store(used_.load(kRelaxed) - 1, kRelaxed);
-  // I1: a slot whose generations are used up stays out of the free list.
-  if (CapSlot::generation(slot.name.load(kRelaxed)) == ~u32{0}) [[unlikely]]
-    return;
+  if (CapSlot::is_last(name)) [[unlikely]]
+    return;  // I1
   if (over) [[likely]] {
     add_free(slot);
   } else {
@@ -70,7 +68,7 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
   ResourceGroup& payer = group();
   Result<void*> memory = cpu.machine.heap.allocate_small<sizeof(CapNode)>(cpu, payer);
   if (!memory.has_value()) [[unlikely]] {
-    unreserve(cpu, slot);
+    give_back(cpu, slot);
     return memory.status();
   }
   auto* node = new (*memory) CapNode();
@@ -87,12 +85,12 @@ constexpr u32 fast_uses(ObjectKind kind, Rights rights, u64 scope) {
     }
   }
   destroy_object(cpu, payer, node);
-  unreserve(cpu, slot);
+  give_back(cpu, slot);
   return failed;
 }
 
 inline bool CapSpace::clear(CapSlot& slot, u64 name) {
-  return slot.name.compare_exchange(&name, CapSlot::dead(name), kAcqRel);  // pairs with find()
+  return slot.name.compare_exchange(&name, CapSlot::dead(name), kSeqCst);  // pairs with find(); and see is_over_after()
 }
 
 [[gnu::always_inline]] inline std::optional<Rights> CapSpace::take_revoked(Cpu& cpu, CapNode& node, bool& over) {
@@ -104,44 +102,33 @@ inline bool CapSpace::clear(CapSlot& slot, u64 name) {
   if (!taken) [[unlikely]]
     return std::nullopt;
   const Rights rights = slot.rights();
-  unreserve_locked(cpu, slot, over);
+  unreserve_locked(cpu, slot, name, over);
   return rights;
 }
 
 [[gnu::always_inline]] inline Result<CapIndex> CapSpace::move(Cpu& cpu, CapSpace& from, CapSlot& slot, u64 name) {
-  ResourceGroup& giver = from.group();
-  ResourceGroup& taker = group();
-  // The node goes along and changes its payer: the receiver is charged before the giver is relieved.
-  if (&giver != &taker) [[unlikely]] {
-    TRY(taker.charge(Resource::kernel_bytes, KernelHeap::charge_of<sizeof(CapNode)>()));
-  }
-  Result<CapSlot*> place = reserve(cpu);
-  if (place.has_value()) [[likely]] {
-    KObject& object = *slot.object;
-    CapNode& node = *slot.node();
-    CapIndex index;
-    {
-      LockGuard guard(cpu, object.tree_lock());
-      // A name that is live now has its node in the tree: who takes nodes out takes the names first, or under this
-      // lock.
-      if (!node.dying && clear(slot, name)) [[likely]] {
-        node.holder = this;
-        node.slot = *place;
-        (*place)->fill(slot);
-        index = publish(**place, object);
-      }
+  KObject& object = *slot.object;
+  CapNode& node = *slot.node();
+  CapSlot& place = *TRY(reserve(cpu));
+  CapIndex index;
+  bool moved = false;
+  {
+    LockGuard guard(cpu, object.tree_lock());
+    // A name that is live now has its node in the tree: who takes nodes out takes the names first, or under this lock.
+    if (!node.dying && clear(slot, name)) [[likely]] {
+      node.holder = this;
+      node.slot = &place;
+      place.fill(slot);
+      index = publish(place, object);
+      moved = true;
     }
-    if (index != kNoCapability) [[likely]] {
-      from.unreserve(cpu, slot);
-      if (&giver != &taker) [[unlikely]]
-        giver.uncharge(Resource::kernel_bytes, KernelHeap::charge_of<sizeof(CapNode)>());
-      return index;
-    }
-    unreserve(cpu, **place);
-    place = Status::revoked;
   }
-  if (&giver != &taker) taker.uncharge(Resource::kernel_bytes, KernelHeap::charge_of<sizeof(CapNode)>());
-  return place.status();
+  if (!moved) [[unlikely]] {
+    give_back(cpu, place);
+    return Status::revoked;
+  }
+  from.unreserve(cpu, slot, name);
+  return index;
 }
 
 }  // namespace keel

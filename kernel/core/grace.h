@@ -26,6 +26,8 @@ class Grace {
   // Nobody else is reading anything now, and nothing waits that was retired before: what is unlinked can be freed at
   // once.
   bool is_over(const Cpu& cpu) const;  // machine.h
+  // The same, when it was unlinked by a sequentially consistent operation.
+  bool is_over_after(const Cpu& cpu) const;
   // At the end of a kernel entry, when nothing borrowed is held any more: answers others, begins a period if one is
   // wanted and none is under way.
   void quiesce(Cpu& cpu);

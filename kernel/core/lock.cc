@@ -6,7 +6,7 @@
 
 namespace keel {
 
-void SpinLock::spin() {
+[[clang::preserve_most]] void SpinLock::spin() {
   do arch::relax();
   while (taken_.exchange(1, kAcquire) != 0);  // pairs with release()
 }

@@ -126,9 +126,12 @@ class Machine {
   friend class Process;
 };
 
+inline bool Grace::is_over_after(const Cpu& cpu) const {
+  return !under_way_ && !cpu.machine.busy.has_others_than(cpu.index);
+}
 inline bool Grace::is_over(const Cpu& cpu) const {
   thread_fence(kSeqCst);  // what was unlinked is seen by whoever becomes busy after we looked
-  return !under_way_ && !cpu.machine.busy.has_others_than(cpu.index);
+  return is_over_after(cpu);
 }
 
 }  // namespace keel

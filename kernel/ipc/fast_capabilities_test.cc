@@ -1,4 +1,4 @@
-// Deriving, and sending one capability, on the fast paths and around them: the same must happen.
+// Deriving, and sending capabilities, on the fast paths and around them: the same must happen.
 #include <gtest/gtest.h>
 
 #include "kernel/mm/heap_inline.h"
@@ -25,6 +25,7 @@ class OneCapTest : public ::testing::TestWithParam<bool> {
     EXPECT_EQ(k.baseline(), before);
   }
   static constexpr bool kMove = true, kCopy = false;
+  static constexpr Rights kAll = 0x3f;
   CallResult send(Thread& t, Call call, CapIndex port, CapIndex what, bool move, u32 words = 0) {
     k.page(t).capabilities[0] = what.value;
     return k.call(t, call, port, {1, 2, 3, 4, 5, 6, 7, 8}, Descriptor::make(words, 1, move ? 1 : 0));
@@ -66,6 +67,71 @@ TEST_P(OneCapTest, ACapabilityTravelsThereAndBack) {
   EXPECT_EQ(&k.object<Notification>(client, arrived(client)), thing.get());
   EXPECT_EQ(thing->handles(), handles + 1);
   if (GetParam()) EXPECT_EQ(k.cpu().trace.next(), traced);  // no call went the slow way
+}
+
+TEST_P(OneCapTest, SeveralTravelTogether) {
+  const CapIndex copies[] = {k.copy(client, held, client, kAll), k.copy(client, held, client, kAll),
+                             k.copy(client, held, client, kAll)};
+  const u64 traced = k.cpu().trace.next();
+  k.page(client).capabilities[0] = held.value;
+  for (u32 i = 0; i < 3; ++i) k.page(client).capabilities[i + 1] = copies[i].value;
+  EXPECT_TRUE(k.call(client, Call::call, client_port, {1, 2, 3}, Descriptor::make(3, 4, 0b1010)).waits);
+  auto got = k.result(server);
+  ASSERT_TRUE(got.ok());
+  EXPECT_EQ(got.badge, 42u);
+  EXPECT_EQ(got.word[2], 3u);
+  EXPECT_EQ(got.descriptor.capabilities(), 4u);
+  for (u32 i = 0; i < 4; ++i) {
+    EXPECT_EQ(&k.object<Notification>(server, CapIndex(k.page(server).capabilities[i])), thing.get());
+  }
+  EXPECT_TRUE(live(client, held) && live(client, copies[1]));
+  EXPECT_FALSE(live(client, copies[0]) || live(client, copies[2]));
+  // Two of them go back with the reply.
+  EXPECT_TRUE(k.call(server, Call::reply_receive, server_port, {}, Descriptor::make(0, 2, 0b11)).waits);
+  ASSERT_TRUE(k.result(client).ok());
+  EXPECT_TRUE(live(client, CapIndex(k.page(client).capabilities[1])));
+  EXPECT_TRUE(live(server, CapIndex(k.page(server).capabilities[2])));
+  if (GetParam()) EXPECT_EQ(k.cpu().trace.next(), traced);  // no call went the slow way
+}
+
+TEST_P(OneCapTest, SeveralOrNone) {
+  const CapIndex second = k.copy(client, held, client, kAll);
+  const CapIndex stuck = k.copy(client, held, client, rights::derive | rights::inspect);
+  const u32 used = server.process->caps.used();
+  auto send_both = [&](CapIndex a, CapIndex b, u32 moves) {
+    k.page(client).capabilities[0] = a.value;
+    k.page(client).capabilities[1] = b.value;
+    return k.call(client, Call::call, client_port, {}, Descriptor::make(0, 2, moves));
+  };
+  EXPECT_TRUE(send_both(held, stuck, 0b11).is(Status::missing_right));
+  EXPECT_TRUE(send_both(held, CapIndex(77), 0b11).is(Status::bad_capability));
+  EXPECT_TRUE(send_both(held, held, 0b11).is(Status::invalid_argument));
+  EXPECT_TRUE(send_both(held, held, 0b01).is(Status::bad_capability));  // moved, then copied
+  const CapIndex back = CapIndex(k.page(client).capabilities[0]);       // what was moved is here again, renamed
+  EXPECT_FALSE(live(client, held));
+  server.process->caps.set_limit(used + 1);
+  EXPECT_TRUE(send_both(back, second, 0b10).is(Status::no_slot));
+  EXPECT_TRUE(live(client, back) && live(client, second));
+  EXPECT_EQ(server.process->caps.used(), used);
+  EXPECT_TRUE(server.waits_for(WaitKind::receive));
+  server.process->caps.set_limit(1000);
+  EXPECT_TRUE(k.call(client, Call::call, client_port, {}, Descriptor::make(0, 5, 0)).is(Status::too_big));
+  EXPECT_TRUE(send_both(back, second, 0b11).waits);
+  EXPECT_TRUE(k.result(server).ok());
+  EXPECT_EQ(server.process->caps.used(), used + 2);
+}
+
+TEST_P(OneCapTest, ASlotIsNotUsedAfterItsLastName) {
+  CapSpace& caps = client.process->caps;
+  CapSlot& slot = caps.slot(held);
+  const u32 number = caps.number_of(held);
+  slot.name.store(CapSlot::make_name(0x8000'0000, number), kRelaxed);
+  EXPECT_TRUE(send(client, Call::call, client_port, slot.index(), kMove).waits);
+  EXPECT_TRUE(k.result(server).ok());
+  EXPECT_TRUE(send(server, Call::reply_receive, server_port, arrived(server), kMove).waits);
+  EXPECT_TRUE(k.result(client).ok());
+  EXPECT_NE(caps.number_of(arrived(client)), number);
+  EXPECT_FALSE(slot.is_live(slot.name.load(kRelaxed)));
 }
 
 TEST_P(OneCapTest, WhatAServerSentIsRevokedWithItsOwn) {

@@ -50,7 +50,7 @@ namespace keel {
   cpu.current = &client;
 }
 
-// Further instances of the paths of call and reply, for messages with a capability (fast_capabilities.cc). A call has
+// Further instances of the paths of call and reply, for messages with capabilities (fast_capabilities.cc). A call has
 // found the slot of its target, which is live: it is passed as `thread`, the one parameter that is free.
 KEEL_FAST void fast_call_with_capability(KEEL_FAST_PARAMETERS);
 KEEL_FAST void fast_reply_with_capability(KEEL_FAST_PARAMETERS);

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-#include "kernel/cap/audit.h"
+#include "kernel/cap/audit_inline.h"
+#include "kernel/cap/space_inline.h"
 #include "kernel/core/cpu.h"
 #include "kernel/core/machine.h"
 #include "kernel/core/process.h"
@@ -44,59 +45,67 @@ Result<void> transfer_capabilities(Cpu& cpu, Thread& sender, Thread& receiver, D
   CapSpace& from = sender.process->caps;
   CapSpace& to = receiver.process->caps;
   if (!receiver.process->alive()) return Status::bad_state;
-  u32 count = d.capabilities();
-  CapIndex source[kMaxMessageCaps];
-  CapIndex added[kMaxMessageCaps];
-  KObject* object[kMaxMessageCaps];
-  Rights given[kMaxMessageCaps];
-  Status failed = Status::ok;
+  struct Item {
+    u64 source;
+    CapSlot* slot;
+    const KObject* object;
+    Rights given;
+    u64 added;
+  };
+  [[clang::uninitialized]] Item items[kMaxMessageCaps];
+  const u32 count = d.capabilities();
   // Check everything that can be checked before anything changes.
   for (u32 i = 0; i < count; ++i) {
-    source[i] = CapIndex(sender.message_page->capabilities[i]);  // read once
-    bool move = (d.moves() >> i & 1) != 0;
-    CapSlot* slot = TRY(from.find(source[i]));
-    Rights needed = move ? rights::transfer : rights::transfer | rights::derive;
-    if ((CapSlot::rights(slot->load()) & needed) != needed) return Status::missing_right;
+    Item& item = items[i];
+    item.source = sender.message_page->capabilities[i];  // read once
+    const bool move = (d.moves() >> i & 1) != 0;
+    item.slot = TRY(from.find(CapIndex(item.source)));
+    item.object = item.slot->object;
+    item.given = item.slot->rights();
+    const Rights needed = move ? rights::transfer : rights::transfer | rights::derive;
+    if ((item.given & needed) != needed) return Status::missing_right;
     for (u32 j = 0; j < i; ++j) {
-      if (move && source[j] == source[i]) return Status::invalid_argument;  // one capability cannot go twice
+      if (move && items[j].source == item.source) return Status::invalid_argument;  // one capability cannot go twice
     }
   }
+  const bool one_group = &from.group() == &to.group();
+  Result<CapIndex> made = kNoCapability;
   u32 done = 0;
   for (; done < count; ++done) {
-    bool move = (d.moves() >> done & 1) != 0;
-    Result<CapSlot*> slot = from.find(source[done]);
-    Result<CapIndex> index = Status::bad_capability;
-    if (slot.has_value()) {
-      object[done] = (*slot)->object;
-      given[done] = CapSlot::rights((*slot)->load());
-      index = move ? to.move_from(cpu, from, **slot) : to.insert_child(cpu, **slot, given[done], (*slot)->scope);
+    Item& item = items[done];
+    made = Status::bad_capability;
+    if (item.slot->name.load(kAcquire) != item.source) [[unlikely]]
+      break;  // it went before, as another of these
+    if ((d.moves() >> done & 1) == 0) {
+      made = to.insert_child(cpu, *item.slot, item.given, item.slot->scope);
+    } else {
+      made = one_group ? to.move(cpu, from, *item.slot, item.source) : to.move_from(cpu, from, *item.slot);
     }
-    if (!index.has_value()) {
-      failed = index.status();
+    if (!made.has_value()) [[unlikely]]
       break;
-    }
-    added[done] = *index;
+    item.added = made->value;
   }
   if (done == count) {
     for (u32 i = 0; i < count; ++i) {
-      receiver.message_page->capabilities[i] = added[i].value;
-      audit_transfer(cpu, *sender.process, *receiver.process, *object[i], given[i]);
+      receiver.message_page->capabilities[i] = items[i].added;
+      audit_inline(cpu, AuditEvent::transfer, sender.process->id(), receiver.process->id(), *items[i].object,
+                   items[i].given);
     }
     return {};
   }
   // Undo. Moving back needs no memory: the slots and charges that were just given up are there.
   while (done-- > 0) {
     if ((d.moves() >> done & 1) != 0) {
-      Result<CapSlot*> slot = to.find(added[done]);
+      Result<CapSlot*> slot = to.find(CapIndex(items[done].added));
       if (slot.has_value()) {
         Result<CapIndex> back = from.move_from(cpu, to, **slot);
         if (back.has_value()) sender.message_page->capabilities[done] = back->value;
       }
     } else {
-      (void)to.remove(cpu, added[done]);
+      (void)to.remove(cpu, CapIndex(items[done].added));
     }
   }
-  return failed;
+  return made.status();
 }
 
 }  // namespace keel

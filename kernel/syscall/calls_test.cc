@@ -303,12 +303,14 @@ TEST_F(SweepTest, MessagesWithCapabilitiesGiveEverythingBack) {
         auto r = k.call(t, Call::call, of(ObjectKind::port), {}, Descriptor::make(0, 4, moves));
         const bool failed = !k.machine().faults.armed();
         k.machine().faults.fail_after(0);
-        if (!failed) {
+        if (!failed || (fast && r.waits)) {  // what fails on the fast path is tried once more on the general one
           EXPECT_TRUE(r.waits);
           EXPECT_EQ(server.process->caps.used(), held_before + 4);
           EXPECT_TRUE(k.call(server, Call::reply_receive, receive).waits);
           EXPECT_TRUE(k.result(t).ok());
-          break;
+          if (!failed) break;
+          server.cancel(k.cpu());
+          continue;
         }
         ASSERT_TRUE(r.is(Status::no_memory));
         EXPECT_EQ(k.baseline(), before);

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <string_view>
+#include <type_traits>
 
 #include "base/format.h"
 #include "user/runtime/capabilities.h"
@@ -16,11 +17,26 @@ inline void say(std::string_view text) {
   std::memcpy(message_page().words, text.data(), text.size());
   static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
 }
+template <class... Args>
+void line(format_detail::FormatString<std::type_identity_t<Args>...> string, const Args&... args) {
+  char text[200];
+  say(format_to(text, string, args...));
+}
 
 [[noreturn]] inline void end(bool good) {
   static_cast<void>(sys::system_power(find_capability("control"), good ? 1 : 2));
   for (;;) static_cast<void>(sys::yield());
 }
+
+// One result, in TAP form. Answers whether it is good.
+inline u32 g_results = 0, g_failures = 0;
+inline bool result(bool good, std::string_view name) {
+  line("{} {} - {}", good ? "ok" : "not ok", ++g_results, name);
+  g_failures += !good;
+  return good;
+}
+// Ends the test, which has said all its results.
+[[noreturn]] inline void end_of_results() { end(g_failures == 0); }
 
 // Ends the test, which is called `test`, if the status is not ok.
 inline void need(Status status, const char* test, const char* what) {

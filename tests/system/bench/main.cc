@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "base/format.h"
+#include "tests/system/report.h"
 #include "user/runtime/capabilities.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/start.h"
@@ -21,16 +21,7 @@ namespace {
 constexpr u32 kWarmUp = 1000;
 constexpr u32 kSamples = 10000;
 
-void say(std::string_view text) {
-  memcpy(message_page().words, text.data(), text.size());
-  (void)sys::log_write(find_capability("control"), text.size(), 2);
-}
-
-template <class... A>
-void report(const char* name, u64 value) {
-  char line[100];
-  say(format_to(line, "bench {} {}", name, value));
-}
+void figure(const char* name, u64 value) { report::line("bench {} {}", name, value); }
 
 inline u64 rdtsc() {
   u32 low, high;
@@ -169,12 +160,7 @@ extern "C" {
     bench_exit[], bench_exit_end[], bench_signal_exit[], bench_signal_exit_end[];
 }
 
-void need(Status status, const char* what) {
-  if (status == Status::ok) return;
-  char line[120];
-  say(format_to(line, "bench failed: {}: {}", what, status));
-  (void)sys::system_power(find_capability("control"), 2);
-}
+void need(Status status, const char* what) { report::need(status, "bench", what); }
 template <class T>
 T need(Result<T> r, const char* what) {
   need(r.status(), what);
@@ -230,23 +216,26 @@ void bench_ipc(const char* name) {
   CapIndex port = make_server(OwnProcess, Words, &child);
   u64 operation = 33 | Descriptor::make(Words);
   need(Status(raw_call<Words>(operation, port.value) & 0xff), name);
-  report(name, median([&] { raw_call<Words>(operation, port.value); }));
+  figure(name, median([=] { raw_call<Words>(operation, port.value); }));
   if (OwnProcess) {
     need(sys::process_kill(child.process, 0).status(), "kill");
   }
 }
 
-void bench_ipc_cap() {
+template <u32 Count>
+void bench_ipc_caps(const char* name) {
   Child child;
   CapIndex port = make_server(true, 0, &child);
   CapIndex thing = need(sys::notification_create(self().group), "notification_create");
   // There and not back: the server's space fills up; 4000 samples fit.
   std::vector<CapIndex> copies;
-  for (u32 i = 0; i < 4500; ++i) copies.push_back(need(sys::cap_derive(thing, 0x3f, 0), "derive"));
+  for (u32 i = 0; i < Count * 4500; ++i) copies.push_back(need(sys::cap_derive(thing, 0x3f, 0), "derive"));
   u32 next = 0;
-  u64 operation = 33 | Descriptor::make(0, 1, 1);
-  report("ipc_rt_cross_1cap", median([&] { raw_call<0>(operation, port.value); }, 4000, 400,
-                                     [&] { message_page().capabilities[0] = copies[next++].value; }));
+  constexpr u64 operation = 33 | Descriptor::make(0, Count, (1 << Count) - 1);
+  figure(name, median([=] { raw_call<0>(operation, port.value); }, 4000, 400,
+                      [&] {
+                        for (u32 i = 0; i < Count; ++i) message_page().capabilities[i] = copies[next++].value;
+                      }));
   need(sys::process_kill(child.process, 0).status(), "kill");
 }
 
@@ -256,7 +245,7 @@ void bench_thread() {
   CapIndex ended = need(sys::notification_create(self().group), "notification");
   const Child code = make_child(bench_signal_exit, bench_signal_exit_end, kNormalLevel, false);
   const u64 process = self().process.value;
-  report("thread_create_join", median(
+  figure("thread_create_join", median(
                                    [&] {
                                      u64 thread = 0;
                                      raw_call<0>(u64(Call::thread_create), process, kNormalLevel - 1, 0, 0, 0, &thread);
@@ -292,7 +281,7 @@ void bench_interrupt(const char* name, CapIndex n, Arm arm) {
   stop = true;
   (void)spinner->join();
   std::nth_element(taken.begin(), taken.begin() + taken.size() / 2, taken.end());
-  report(name, taken[taken.size() / 2]);
+  figure(name, taken[taken.size() / 2]);
 }
 
 // The 8254's channel 0 stands for a device: edge-triggered, on line 2 of the bench machine's I/O APIC.
@@ -354,7 +343,7 @@ void bench_wake_under_load() {
   }
   stop = true;
   (void)load->join();
-  report("wake_under_load_max", worst);
+  figure("wake_under_load_max", worst);
 }
 
 // From a signal to the first instruction of the thread above, in another space, that waits for it; and there and back.
@@ -373,13 +362,13 @@ void bench_signal() {
       if (i >= kWarmUp) taken.push_back(woken - before);
     }
     std::nth_element(taken.begin(), taken.begin() + kSamples / 2, taken.end());
-    report("notify_wake_cross", taken[kSamples / 2] - g_overhead);
+    figure("notify_wake_cross", taken[kSamples / 2] - g_overhead);
     need(sys::process_kill(waiter.process, 0).status(), "kill");
   }
   Child waiter = make_child(bench_waiter, bench_waiter_end, kNormalLevel + 4, true);
   CapIndex n = need(sys::notification_create(self().group), "notification");
   start(waiter, need(sys::cap_grant(waiter.process, n.value, 0x3f, 0), "grant"), 0);
-  report("notify_rt_cross", median([&] { raw_call<0>(u64(Call::notification_signal), n.value, 1); }));
+  figure("notify_rt_cross", median([&] { raw_call<0>(u64(Call::notification_signal), n.value, 1); }));
   need(sys::process_kill(waiter.process, 0).status(), "kill");
 }
 
@@ -395,13 +384,13 @@ void bench_sizes() {
     CapIndex thread = need(sys::thread_create(self().process, kNormalLevel + 4), "thread_create").thread;
     need(sys::thread_start(thread, code.entry, code.stack, never.value, 0).status(), "thread_start");
   }
-  report("thread_bytes", (before - free_pages()) * kPageSize / kMany);
+  figure("thread_bytes", (before - free_pages()) * kPageSize / kMany);
   before = free_pages();
   for (u32 i = 0; i < kMany; ++i) {  // each with a thread that waits, a page of code and a page of stack
     Child c = make_child(bench_waiter, bench_waiter_end, kNormalLevel + 4, true);
     start(c, need(sys::cap_grant(c.process, never.value, 0x3f, 0), "cap_grant"), 0);
   }
-  report("process_bytes", (before - free_pages()) * kPageSize / kMany);
+  figure("process_bytes", (before - free_pages()) * kPageSize / kMany);
 }
 
 void rest(u64 ns) {
@@ -425,7 +414,7 @@ CapIndex make_pinned_server(u32 cpu, Child* child) {
 void bench_pinned(const char* name, u32 cpu) {
   Child child;
   CapIndex port = make_pinned_server(cpu, &child);
-  report(name, median([&] { raw_call<0>(33, port.value); }));
+  figure(name, median([&] { raw_call<0>(33, port.value); }));
   need(sys::process_kill(child.process, 0).status(), "kill");
 }
 
@@ -444,7 +433,7 @@ void bench_pairs(u32 pairs) {
   for (u32 i = 0; i < pairs; ++i) start(clients[i], ports[i], kCalls);
   for (u32 i = 0; i < pairs; ++i) need(sys::process_wait(clients[i].process, kForever).status(), "wait");
   const char* kNames[] = {"ipc_pairs_1", "ipc_pairs_2", "ipc_pairs_3", "ipc_pairs_4"};
-  report(kNames[pairs - 1], (rdtsc() - before) / (pairs * kCalls));
+  figure(kNames[pairs - 1], (rdtsc() - before) / (pairs * kCalls));
   for (u32 i = 0; i < pairs; ++i) need(sys::process_kill(servers[i].process, 0).status(), "kill");
 }
 
@@ -463,14 +452,14 @@ void bench_several_cpus() {
 void bench_messages() {
   constexpr u32 kMessages = 53;
   const CapIndex port = need(sys::port_create(self().group, kMessages), "port");
-  report("send_receive_1", median(
+  figure("send_receive_1", median(
                                [&] {
                                  for (u32 i = 0; i < kMessages; ++i) raw_call<0>(u64(Call::send) | 8 << 8, port.value);
                                  for (u32 i = 0; i < kMessages; ++i) raw_call<0>(u64(Call::receive), port.value);
                                },
                                1000, 100) /
                                kMessages);
-  report("send_receive_batch", median(
+  figure("send_receive_batch", median(
                                    [&] {
                                      raw_call<0>(u64(Call::send_batch), port.value, kMessages, 8);
                                      raw_call<0>(u64(Call::receive_batch), port.value);
@@ -487,36 +476,38 @@ int main() {
   g_overhead = median_of(kWarmUp, kSamples, kNothing, kNothing);
   if (argument_value("test") == "4") {
     bench_several_cpus();
-    say("bench done");
+    report::say("bench done");
     return 0;
   }
   auto info = need(sys::system_info(find_capability("control")), "system_info");
-  report("boot_to_user", info.boot_instructions);
-  report("null_call", median([] { raw_call<0>(u64(Call::call), 0x100000000); }));
+  figure("boot_to_user", info.boot_instructions);
+  figure("null_call", median([] { raw_call<0>(u64(Call::call), 0x100000000); }));
   bench_ipc<0, false>("ipc_rt_same_0w");
   bench_ipc<0, true>("ipc_rt_cross_0w");
   bench_ipc<4, true>("ipc_rt_cross_4w");
   bench_ipc<8, true>("ipc_rt_cross_8w");
   bench_ipc<16, true>("ipc_rt_cross_16w");
   bench_ipc<64, true>("ipc_rt_cross_64w");
-  bench_ipc_cap();
+  bench_ipc_caps<1>("ipc_rt_cross_1cap");
+  bench_ipc_caps<2>("ipc_rt_cross_2cap");
+  bench_ipc_caps<4>("ipc_rt_cross_4cap");
 
   CapIndex lonely = need(sys::notification_create(self().group), "notification");
-  report("notify_no_waiter", median([&] { raw_call<0>(u64(Call::notification_signal), lonely.value); }));
+  figure("notify_no_waiter", median([=] { raw_call<0>(u64(Call::notification_signal), lonely.value); }));
   bench_signal();
   {
     Child other = make_child(bench_yielder, bench_yielder_end, kNormalLevel, true);
     start(other, 0, 0);
-    report("yield_switch_cross", median([] { raw_call<0>(u64(Call::yield), 0); }) / 2);
+    figure("yield_switch_cross", median([] { raw_call<0>(u64(Call::yield), 0); }) / 2);
     need(sys::process_kill(other.process, 0).status(), "kill");
   }
   {
-    report("cap_derive", median([&] { raw_call<0>(u64(Call::cap_derive), lonely.value, 0x3f); }));
+    figure("cap_derive", median([=] { raw_call<0>(u64(Call::cap_derive), lonely.value, 0x3f); }));
     u64 before = rdtsc();
     need(sys::cap_revoke(lonely).status(), "revoke");
-    report("cap_revoke_each", (rdtsc() - before) / (kWarmUp + kSamples));
+    figure("cap_revoke_each", (rdtsc() - before) / (kWarmUp + kSamples));
   }
-  report("process_create_exit", median(
+  figure("process_create_exit", median(
                                     [] {
                                       Child c = make_child(bench_exit, bench_exit_end, kNormalLevel + 4, true);
                                       start(c, 0, 0);
@@ -534,7 +525,7 @@ int main() {
     CapIndex memory = need(sys::memory_create(self().group, kPages, 0), "memory");
     u64 at = need(sys::space_map(self().space, memory.value, 0, kPages, 3, 0), "map");
     u64 next = at;
-    report("fault_anon_write", median(
+    figure("fault_anon_write", median(
                                    [&] {
                                      *reinterpret_cast<volatile u64*>(next) = 1;
                                      next += kPageSize;
@@ -549,7 +540,7 @@ int main() {
     memory = need(sys::memory_create(self().group, kPages, 0), "memory");
     next = at = need(sys::space_map(self().space, memory.value, 0, kPages, 3, 0), "map");
     // The first faults only: how many pages are kept zeroed is bounded.
-    report("fault_anon_write_zeroed", median(
+    figure("fault_anon_write_zeroed", median(
                                           [&] {
                                             *reinterpret_cast<volatile u64*>(next) = 1;
                                             next += kPageSize;
@@ -561,11 +552,11 @@ int main() {
       char name[40];
       format_to(name, "map_touch_unmap_{}", pages);
       name[16 + (pages == 1 ? 1 : pages == 64 ? 2 : 4)] = 0;
-      report(name, median([&] { (void)map_touch_unmap(pages); }, 20, 4));
+      figure(name, median([&] { (void)map_touch_unmap(pages); }, 20, 4));
     }
     memory = need(sys::memory_create(self().group, 1, 0), "memory");
     at = need(sys::space_map(self().space, memory.value, 0, 1, 3, 0), "map");
-    report("protect_pair", median([&] {
+    figure("protect_pair", median([&] {
              *reinterpret_cast<volatile u64*>(at) = 1;
              (void)sys::space_protect(self().space, at, kPageSize, 1);
              (void)sys::space_protect(self().space, at, kPageSize, 3);
@@ -574,7 +565,6 @@ int main() {
   bench_messages();
   bench_sizes();
   bench_wake_under_load();
-  say("bench done");
-  (void)sys::system_power(find_capability("control"), 1);
-  return 0;
+  report::say("bench done");
+  report::end(true);
 }

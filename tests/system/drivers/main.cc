@@ -5,6 +5,7 @@
 
 #include "idl/block.h"
 #include "idl/device.h"
+#include "tests/system/report.h"
 #include "user/drivers/block_client.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/cpio.h"
@@ -31,22 +32,10 @@ constexpr u32 kCompletionBit = 40;
 constexpr u64 kStatePages = 8;
 constexpr u64 kPatience = 10 * kSecond;
 
-u32 number = 0, failures = 0;
-
-void say(std::string_view text) {
-  std::memcpy(message_page().words, text.data(), text.size());
-  static_cast<void>(sys::log_write(find_capability("control"), text.size(), 2));
-}
-bool report(bool good, std::string_view name) {
-  char line[200];
-  say(format_to(line, "{} {} - {}", good ? "ok" : "not ok", ++number, name));
-  failures += !good;
-  return good;
-}
-bool report(Status status, std::string_view name) {
-  char line[200];
-  if (status != Status::ok) say(format_to(line, "# {}", status));
-  return report(status == Status::ok, name);
+bool check(bool good, std::string_view name) { return report::result(good, name); }
+bool check(Status status, std::string_view name) {
+  if (status != Status::ok) report::line("# {}", status);
+  return report::result(status == Status::ok, name);
 }
 
 constexpr Rights kClient =
@@ -71,8 +60,7 @@ struct System {
     Result<Child> child = spawn_process(
         {.name = name, .image = file.data, .arguments = arguments, .grants = grants, .group = self().group}, &what);
     if (!child.has_value()) {
-      char line[100];
-      say(format_to(line, "# start {}: {}: {}", name, what, child.error()));
+      report::line("# start {}: {}: {}", name, what, child.error());
       return child.error();
     }
     return std::move(child->process);
@@ -177,8 +165,7 @@ Status while_reading(BlockDevice& disk, u32 times, Disturb&& disturb) {
   const Result<void> joined = thread->join(after(6 * kPatience));
   if (status == Status::ok) status = joined.status();
   if (status == Status::ok) status = static_cast<Status>(reader.status.load(kAcquire));
-  char line[80];
-  say(format_to(line, "# {} reads of 1 MiB", reader.reads.load(kAcquire)));
+  report::line("# {} reads of 1 MiB", reader.reads.load(kAcquire));
   return status;
 }
 
@@ -241,8 +228,7 @@ Status corrupt_ring() {
 Status find_disk() {
   for (u64 cursor = 0;;) {
     const DeviceManagerNextResult found = TRY_STATUS(s.manager().next(cursor, after(kPatience)));
-    char line[100];
-    say(format_to(line, "# {:04x}:{:04x} class {:06x}", found.info.vendor, found.info.device, found.info.class_code));
+    report::line("# {:04x}:{:04x} class {:06x}", found.info.vendor, found.info.device, found.info.class_code);
     if (found.info.vendor == 0x1af4 && found.info.device == 0x1042) {
       s.id = found.info.id;
       return Status::ok;
@@ -263,8 +249,7 @@ Status device_rights() {
   u32 given = 0;
   for (u32 i = 0; i < 6; ++i) {
     const Result<DeviceBarResult> bar = device.bar(i, after(kPatience));
-    char line[100];
-    if (bar.has_value()) say(format_to(line, "# BAR {}: {} bytes at {}", i, bar->bytes, bar->offset));
+    if (bar.has_value()) report::line("# BAR {}: {} bytes at {}", i, bar->bytes, bar->offset);
     given += bar.has_value();
     const u64 msix_bar = 1;  // QEMU's virtio devices have their MSI-X table alone in BAR 1
     if (i == msix_bar && bar.has_value()) return Status::access_denied;
@@ -301,33 +286,33 @@ Status run() {
   s.events = TRY_STATUS(sys::notification_create(self().group));
   s.driver_events = TRY_STATUS(sys::notification_create(self().group));
   TRY_STATUS(s.start_devmgr());
-  if (!report(find_disk(), "the device manager finds the disk")) return Status::not_found;
-  if (!report(open_disk(), "the device manager opens the disk")) return Status::not_found;
-  report(device_rights(), "a driver gets its registers and not the MSI-X table");
-  report(strangers(), "the device manager refuses strangers");
+  if (!check(find_disk(), "the device manager finds the disk")) return Status::not_found;
+  if (!check(open_disk(), "the device manager opens the disk")) return Status::not_found;
+  check(device_rights(), "a driver gets its registers and not the MSI-X table");
+  check(strangers(), "the device manager refuses strangers");
   TRY_STATUS(s.start_driver());
   const Cap block = TRY_STATUS(derive(s.block_port, kClient, 1));
   BlockConnection connection(block.get(), s.events, kCompletionBit, kRestartBit);
   Result<BlockDevice> opened = BlockDevice::open(connection);
-  if (!report(opened.status(), "a client attaches")) return opened.error();
+  if (!check(opened.status(), "a client attaches")) return opened.error();
   BlockDevice& disk = *opened;
   std::vector<std::byte> buffer(3 << 20);
-  report(read_and_check(disk, 0, {buffer.data(), 512}), "reads a sector");
-  report(read_and_check(disk, 1021, {buffer.data(), 7}), "reads bytes across sectors");
-  report(read_and_check(disk, 511, {buffer.data(), buffer.size() - 3}), "reads megabytes in parallel");
-  report(disk.read(disk.geometry().bytes() - 5, {buffer.data(), 6}).status() == Status::out_of_range,
-         "refuses to read past the end");
-  report(writes(disk), "writes, flushes, reads back");
-  report(malformed_requests(), "malformed requests are refused one by one");
-  report(corrupt_ring(), "a corrupt ring costs its session only");
-  report(read_and_check(disk, 4096, {buffer.data(), 100'000}), "other sessions go on");
-  report(s.restart_driver().status(), "the driver is restarted");
-  report(read_and_check(disk, 8192, {buffer.data(), 200'000}), "reads after a restart");
-  report(while_reading(disk, 12, [] { return s.restart_driver(); }), "reads go on while the driver dies");
-  report(while_reading(disk, 4, [] { return s.restart_devmgr(); }), "reads go on while the device manager dies");
-  report(s.restart_driver().status(), "the new device manager stops the device for the next driver");
-  report(read_and_check(disk, 8192, {buffer.data(), 200'000}), "and hands it on");
-  report(s.manager().open(s.id).status(), "open may be repeated");
+  check(read_and_check(disk, 0, {buffer.data(), 512}), "reads a sector");
+  check(read_and_check(disk, 1021, {buffer.data(), 7}), "reads bytes across sectors");
+  check(read_and_check(disk, 511, {buffer.data(), buffer.size() - 3}), "reads megabytes in parallel");
+  check(disk.read(disk.geometry().bytes() - 5, {buffer.data(), 6}).status() == Status::out_of_range,
+        "refuses to read past the end");
+  check(writes(disk), "writes, flushes, reads back");
+  check(malformed_requests(), "malformed requests are refused one by one");
+  check(corrupt_ring(), "a corrupt ring costs its session only");
+  check(read_and_check(disk, 4096, {buffer.data(), 100'000}), "other sessions go on");
+  check(s.restart_driver().status(), "the driver is restarted");
+  check(read_and_check(disk, 8192, {buffer.data(), 200'000}), "reads after a restart");
+  check(while_reading(disk, 12, [] { return s.restart_driver(); }), "reads go on while the driver dies");
+  check(while_reading(disk, 4, [] { return s.restart_devmgr(); }), "reads go on while the device manager dies");
+  check(s.restart_driver().status(), "the new device manager stops the device for the next driver");
+  check(read_and_check(disk, 8192, {buffer.data(), 200'000}), "and hands it on");
+  check(s.manager().open(s.id).status(), "open may be repeated");
   return Status::ok;
 }
 
@@ -335,9 +320,7 @@ Status run() {
 
 int main() {
   const Status status = run();
-  if (status != Status::ok) report(status, "the test itself");
-  char line[40];
-  say(format_to(line, "1..{}", number));
-  static_cast<void>(sys::system_power(find_capability("control"), failures == 0 ? 1 : 2));
-  return 1;
+  if (status != Status::ok) check(status, "the test itself");
+  report::line("1..{}", report::g_results);
+  report::end_of_results();
 }

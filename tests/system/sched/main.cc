@@ -1,6 +1,6 @@
 // Scheduling on the machine itself, under icount (tests/qemu/test_system.py): a real-time thread with half of the CPU
 // and three groups of weight 1, 2 and 5 that take all the rest, for some seconds of guest time.
-#include "base/format.h"
+#include "tests/system/report.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/cpio.h"
 #include "user/runtime/group.h"
@@ -11,6 +11,8 @@
 #include "user/runtime/thread_block.h"
 
 using namespace keel;
+using report::line;
+using report::result;
 
 namespace {
 
@@ -19,24 +21,6 @@ constexpr u64 kWorkNs = 30'000;
 constexpr u64 kPeriods = 40'000;
 constexpr u64 kWeights[] = {100, 200, 500};
 constexpr u64 kWeightSum = 800;
-
-u32 g_results = 0, g_failures = 0;
-
-void say(std::string_view text) {
-  static_cast<void>(sys::log_write(find_capability("control"), text.size(), u64(LogLevel::notice)));
-}
-template <class... Args>
-void line(format_detail::FormatString<std::type_identity_t<Args>...> string, const Args&... args) {
-  char text[200];
-  const std::string_view formatted = format_to(text, string, args...);
-  std::memcpy(message_page().words, formatted.data(), formatted.size());
-  say(formatted);
-}
-void result(bool good, std::string_view name) {
-  ++g_results;
-  g_failures += !good;
-  line("{} {} - {}", good ? std::string_view("ok") : std::string_view("not ok"), g_results, name);
-}
 
 struct Hog {
   CapIndex group;
@@ -127,8 +111,6 @@ int main() {
   const Result<void> outcome = run();
   if (!outcome.has_value()) line("# failed: {}", outcome.error());
   result(outcome.has_value(), "every call succeeds");
-  line("sched: {} of {} failed", g_failures, g_results);
-  static_cast<void>(
-      sys::system_power(find_capability("control"), u64(g_failures == 0 ? PowerAction::off : PowerAction::failed)));
-  return 0;
+  line("sched: {} of {} failed", report::g_failures, report::g_results);
+  report::end_of_results();
 }

@@ -1,6 +1,6 @@
 // An interrupt line that storms, under icount (tests/qemu/test_system.py): a timer of the HPET goes off every
 // microsecond, a thread waits for it at a high level, and the main thread must get its work done all the same.
-#include "base/format.h"
+#include "tests/system/report.h"
 #include "user/runtime/clock.h"
 #include "user/runtime/memory.h"
 #include "user/runtime/start.h"
@@ -8,6 +8,8 @@
 #include "user/runtime/thread.h"
 
 using namespace keel;
+using report::line;
+using report::result;
 
 namespace {
 
@@ -18,21 +20,6 @@ constexpr u64 kMeasureNs = 400 * kMillisecond;
 constexpr u32 kCapabilities = 0, kConfiguration = 2, kTimer0 = 32, kComparator0 = 33;
 constexpr u64 kEnabled = 1 << 2, kPeriodic = 1 << 3, kSetValue = 1 << 6;
 constexpr u32 kRouteShift = 9;
-
-u32 g_results = 0, g_failures = 0;
-
-template <class... Args>
-void line(format_detail::FormatString<std::type_identity_t<Args>...> string, const Args&... args) {
-  char text[200];
-  const std::string_view formatted = format_to(text, string, args...);
-  std::memcpy(message_page().words, formatted.data(), formatted.size());
-  static_cast<void>(sys::log_write(find_capability("control"), formatted.size(), u64(LogLevel::notice)));
-}
-void result(bool good, std::string_view name) {
-  ++g_results;
-  g_failures += !good;
-  line("{} {} - {}", good ? std::string_view("ok") : std::string_view("not ok"), g_results, name);
-}
 
 u64 g_heard = 0;
 void listen(void* notification) {
@@ -98,8 +85,6 @@ int main() {
   const Result<void> outcome = run();
   if (!outcome.has_value()) line("# failed: {}", outcome.error());
   result(outcome.has_value(), "every call succeeds");
-  line("storm: {} of {} failed", g_failures, g_results);
-  static_cast<void>(
-      sys::system_power(find_capability("control"), u64(g_failures == 0 ? PowerAction::off : PowerAction::failed)));
-  return 0;
+  line("storm: {} of {} failed", report::g_failures, report::g_results);
+  report::end_of_results();
 }
