@@ -48,8 +48,7 @@ namespace keel {
 [[gnu::always_inline]] inline bool RemoteCalls::send_reply(Cpu& cpu, Thread& server) {
   Thread* const client = server.caller;
   if (client == nullptr || client->run_on == &cpu || has_flags(*client) || client->caller != nullptr || server.away_ ||
-      server.receive_capability.value != server.state.rdi ||
-      server.own_context.level != server.own_context.base_level)
+      server.receive_capability.value != server.state.rdi || server.own_context.level != server.own_context.base_level)
     return false;
   const CapSlot* slot = target(server, FastUse::receive);
   if (slot == nullptr) return false;
@@ -68,8 +67,7 @@ namespace keel {
 
 [[gnu::always_inline]] inline bool RemoteCalls::send(Cpu& cpu, Thread& thread) {
   const u64 descriptor = thread.state.rax;
-  if (descriptor >> Descriptor::kWordsShift > kMaxMessageWords || has_flags(thread) ||
-      cpu.scheduler.ready_count() != 0)
+  if (descriptor >> Descriptor::kWordsShift > kMaxMessageWords || has_flags(thread) || cpu.scheduler.ready_count() != 0)
     return false;
   if (Call(descriptor & 0xff) == Call::reply_receive) return send_reply(cpu, thread);
   const CapSlot* slot = target(thread, FastUse::call);

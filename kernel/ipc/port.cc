@@ -296,13 +296,8 @@ Thread* Port::receiver(Cpu& cpu) {
 // Nobody waits here but perhaps one receiver, and nothing is to be received.
 bool Port::is_quiet() const { return backlog_ == 0 && more_receivers_.empty(); }
 
-// The servers that are not of the new home are none of the port's any more.
+// Nobody but perhaps the receiver, who goes along, serves here.
 void Port::change_home(Cpu& to) {
-  Thread* next = nullptr;
-  for (Thread* t = servers_.front(); t != nullptr; t = next) {
-    next = servers_.next(*t);
-    if (t != receiver_) dismiss(*t);
-  }
   if (Notification* notification = bound(*home())) notification->set_home(to);
   set_home(to);
 }
@@ -324,9 +319,9 @@ bool Port::follow_caller(Cpu& cpu, Thread& client) {
       (notification != nullptr && notification->has_waiters()))
     return false;
   if (server->flags.load(kRelaxed) != 0 || !server->may_run_on(to) || server->reservation) return false;
-  server->change_home(cpu, to);
   server->run_at(cpu, to);
-  change_home(to);  // last: from then on a call there may take the server
+  server->change_home(cpu, to);  // from then on it may be cancelled or killed there
+  change_home(to);               // and a call there may take it
   return true;
 }
 

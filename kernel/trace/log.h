@@ -20,7 +20,7 @@ struct LogRecord {
   u64 time_ns = 0;
   u64 process = 0;   // 0: the kernel
   u64 name[3] = {};  // the process's, as it was then: whoever reads may come when it is gone
-  u16 level = 0;  // LogLevel, kLogShown
+  u16 level = 0;     // LogLevel, kLogShown
   u16 bytes = 0;
   u32 reserved = 0;
   char text[kMaxText] = {};

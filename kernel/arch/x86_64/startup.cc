@@ -1,5 +1,5 @@
-// Starting the other CPUs, while user space is starting on the first: INIT, later a startup IPI, 200 us later another for
-// those that did not hear the first (Intel SDM vol. 3A, 8.4.4.1). They find their way through startup.S.
+// Starting the other CPUs, while user space is starting on the first: INIT, later a startup IPI, 200 us later another
+// for those that did not hear the first (Intel SDM vol. 3A, 8.4.4.1). They find their way through startup.S.
 #include <arch/context.h>
 #include <arch/memory.h>
 #include <arch/page_table.h>
@@ -25,8 +25,9 @@ HIDDEN [[noreturn]] void startup_cpu(keel::Cpu& cpu);
 namespace keel::arch {
 namespace {
 
-// The manual asks for 10 ms. The rest lets the device manager look at the buses alone: where addresses of devices change
-// while other CPUs use theirs, QEMU before 8.1 loses accesses (docs/subsystems/multiprocessor.md, "The emulator").
+// The manual asks for 10 ms. The rest lets the device manager look at the buses alone: where addresses of devices
+// change while other CPUs use theirs, QEMU before 8.1 loses accesses (docs/subsystems/multiprocessor.md, "The
+// emulator").
 constexpr u64 kInitWaitNs = 100'000'000;
 constexpr u64 kStartupWaitNs = 200'000;
 constexpr u64 kAnswerWaitNs = 5'000'000'000;  // emulated CPUs share a real one
