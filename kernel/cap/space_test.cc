@@ -285,13 +285,13 @@ TEST_F(CapTest, GrandparentRevokesWhatADeletedCapabilityLeftBehind) {
 
 TEST_F(CapTest, TombstonesVanishWithTheirLastChild) {
   CapIndex top = notification(a);
-  const u64 bytes = k.baseline().kernel + k.machine().heap.bytes_in_use();
+  const u64 bytes = k.baseline().kernel + k.machine().root_group().usage(Resource::kernel_bytes);
   std::vector<CapIndex> chain{top};
   for (u32 i = 0; i < 20; ++i) chain.push_back(derive(a, chain.back()).cap());
   for (u32 i = 1; i < 20; ++i) EXPECT_TRUE(k.call(a, Call::cap_delete, chain[i]).ok());
   EXPECT_TRUE(live(a, chain[20]));
   EXPECT_TRUE(k.call(a, Call::cap_delete, chain[20]).ok());
-  EXPECT_EQ(k.baseline().kernel + k.machine().heap.bytes_in_use(), bytes);
+  EXPECT_EQ(k.baseline().kernel + k.machine().root_group().usage(Resource::kernel_bytes), bytes);
 }
 
 TEST_F(CapTest, ProcesssDeathLeavesWhatItDerived) {

@@ -195,7 +195,8 @@ class Scheduler {
     }
     return nullptr;
   }
-  // For tests: how many threads are queued or parked; -1 if I1, I2 or I4 does not hold.
+  // Only tests have it (scheduler_check_test.h): how many threads are queued or parked; -1 if I1, I2 or I4 does not
+  // hold.
   i64 check() const;
   // I2 for the classes whose threads are queued here, in bounded time; spoil() breaks it.
   bool bits_agree() const;

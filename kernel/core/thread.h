@@ -150,7 +150,7 @@ class Thread final : public KObject, public TimerEntry {
   u64 affinity = ~u64{0};           // the CPUs that it may run on: bit n is CPU n modulo 64
   RefPtr<Reservation> reservation;  // whose account and level its own context has; or null
   ListHook reservation_hook;
-  RefPtr<MemoryObject> unfinished;  // what a memory_create() with `eager` has made so far, between two of its entries
+  RefPtr<MemoryObject> unfinished;  // what memory_clone, or memory_create with `eager`, has made, between two entries
 
   bool has_flags(u32 any) const { return (flags.load(kRelaxed) & any) != 0; }
   void set_flags(u32 bits) { flags.fetch_or(bits, kRelaxed); }

@@ -115,8 +115,6 @@ Result<VirtAddr> AddressSpace::map(Cpu& cpu, const MapRequest& request) {
     if (!is_aligned(request.at.value, kPageSize)) return Status::misaligned;
     if (request.fixed) TRY(Result<void>(check_range(request.at, bytes)));
   }
-  const bool large = request.pages >= kLargePages && request.memory.large_page(cpu, request.first_page).has_value();
-
   Region* region = TRY(make<Region>(cpu, group()));
   region->pages = request.pages;
   region->memory = RefPtr<MemoryObject>(request.memory);
@@ -131,13 +129,13 @@ Result<VirtAddr> AddressSpace::map(Cpu& cpu, const MapRequest& request) {
     if (request.fixed) {
       if (!is_free(at, at + bytes)) return Status::bad_address;
     } else {
-      at = TRY(choose(request, large ? kLargePageSize : kPageSize));
+      at = TRY(choose(request, request.pages >= kLargePages ? kLargePageSize : kPageSize));
     }
     TRY(link_child(cpu, request.memory, request.parent, region->node, NodeKind::region));
     region->start = at;
     regions_.insert(*region);
+    request.memory.add(cpu, *region);
     if (!request.fixed && at != request.at) next_ = at + bytes;
-    region_count_.fetch_add(1, kRelaxed);
     mapped_pages_.fetch_add(request.pages, kRelaxed);
     return at;
   };
@@ -167,14 +165,13 @@ Result<void> AddressSpace::split(Cpu& cpu, Region& region, VirtAddr at, Region*&
   spare = nullptr;
   region.pages = left_pages;
   regions_.insert(right);
-  region_count_.fetch_add(1, kRelaxed);
+  right.memory->add(cpu, right);
   return Status::ok;
 }
 
 void AddressSpace::detach(Cpu& cpu, Region& region, Graveyard& dead) {
   regions_.erase(region);
   if (recent_ == &region) recent_ = nullptr;
-  region_count_.fetch_sub(1, kRelaxed);
   if (unlink(cpu, region.node)) {
     dead.add(region);
   } else {
@@ -206,13 +203,14 @@ bool AddressSpace::unmap_some(Cpu& cpu, Region& region, VirtAddr end, TlbBatch& 
 }
 
 // No lock is held any more: other CPUs can answer the flush, and objects can go.
-void AddressSpace::bury(Cpu& cpu, TlbBatch& batch, Graveyard& dead) {
-  batch.flush(cpu, *this);
-  while (dead.first != nullptr) {
-    Region* region = dead.first;
-    dead.first = region->next;
-    destroy_object(cpu, group(), region);
-  }
+[[gnu::always_inline]] inline void AddressSpace::bury(Cpu& cpu, TlbBatch& batch, Graveyard& dead) {
+  batch.flush(cpu);
+  while (dead.first != nullptr) free_region(cpu, *std::exchange(dead.first, dead.first->next));
+}
+
+void AddressSpace::free_region(Cpu& cpu, Region& region) {
+  region.memory->remove(cpu, region);
+  destroy_object(cpu, group(), &region);
 }
 
 Result<Progress> AddressSpace::unmap(Cpu& cpu, VirtAddr at, u64 bytes) {
@@ -220,7 +218,7 @@ Result<Progress> AddressSpace::unmap(Cpu& cpu, VirtAddr at, u64 bytes) {
   const VirtAddr end = at + bytes;
   VirtAddr reached = at;
   Region* spare = nullptr;
-  TlbBatch batch;
+  TlbBatch batch(*this);
   Graveyard dead;
   const auto work = [&]() REQUIRES(lock_) -> Result<void> {
     // Only the first region can begin before the range. Cutting it is all that needs memory: the others lose their
@@ -267,16 +265,18 @@ Result<Progress> AddressSpace::protect(Cpu& cpu, VirtAddr at, u64 bytes, Protect
   const VirtAddr end = at + bytes;
   VirtAddr reached = at;
   Region* spares[2] = {};
-  TlbBatch batch;
+  TlbBatch batch(*this);
   Graveyard dead;
   const auto work = [&]() REQUIRES(lock_) -> Result<void> {
     u32 count = 0;
     Region* last = nullptr;
+    bool may_share = false;
     for (VirtAddr next = at; next < end; next = last->end()) {
       last = find(next);
       if (last == nullptr) return Status::bad_address;
       if (!within(prot, last->max)) return Status::missing_right;
       if (++count > kMaxProtectRegions) return Status::invalid_argument;
+      may_share |= last->memory->may_share();
     }
     if (last == nullptr) return Status::ok;  // no bytes
     Region* first = find(at);
@@ -293,6 +293,8 @@ Result<Progress> AddressSpace::protect(Cpu& cpu, VirtAddr at, u64 bytes, Protect
       next = region->end();
     }
     Budget budget;
+    // Which pages may be written to then, faults find out.
+    if (may_share && allows(prot, Access::write)) prot = Protection::none;
     reached = tables_.protect(cpu, at, end, prot, batch, budget);
     return Status::ok;
   };
@@ -310,11 +312,11 @@ Result<Progress> AddressSpace::protect(Cpu& cpu, VirtAddr at, u64 bytes, Protect
 }
 
 // Maps the page at `at`, or the 2 MiB around it where the region and its memory allow. Answers what was mapped.
-Result<u64> AddressSpace::map_page(Cpu& cpu, Region& region, VirtAddr at, Access access) {
+[[gnu::always_inline]] inline Result<u64> AddressSpace::map_page(Cpu& cpu, Region& region, VirtAddr at, Access access) {
   MemoryObject& memory = *region.memory;
-  const MapFlags flags{.protection = region.prot, .cache = memory.cache(), .user = true};
+  MapFlags flags{.protection = region.prot, .cache = memory.cache(), .user = true};
   const VirtAddr block(align_down(at.value, kLargePageSize));
-  if (block >= region.start && region.end() - block >= kLargePageSize) {
+  if (memory.contiguous() && block >= region.start && region.end() - block >= kLargePageSize) {
     const u64 index = region.first_page + (block - region.start) / kPageSize;
     if (const auto address = memory.large_page(cpu, index)) {
       const Status status = tables_.map(cpu, group(), block, *address, flags, true).status();
@@ -323,18 +325,34 @@ Result<u64> AddressSpace::map_page(Cpu& cpu, Region& region, VirtAddr at, Access
     }
   }
   const VirtAddr page(align_down(at.value, kPageSize));
-  const PhysAddr address = TRY(memory.page(cpu, region.first_page + (page - region.start) / kPageSize, access));
-  TRY(tables_.map(cpu, group(), page, address, flags));
+  const auto view = TRY(memory.view(cpu, region.first_page + (page - region.start) / kPageSize, access));
+  if (view.shared()) flags.protection = Protection(u8(flags.protection) & ~u8(Access::write));
+  TRY(tables_.map(cpu, group(), page, view.address(), flags));
   return kPageSize;
 }
 
 Result<void> AddressSpace::handle_fault(Cpu& cpu, VirtAddr at, Access access) {
+  MemoryObject* memory = nullptr;
+  {
+    LockGuard guard(cpu, lock_);
+    Region* region = find(at);
+    if (region == nullptr) return Status::bad_address;
+    if (!allows(region->prot, access)) return Status::missing_right;
+    const Status status = map_page(cpu, *region, at, access).status();
+    if (status != Status::restart) [[likely]]
+      return status;
+    memory = region->memory.get();
+    memory->add_ref();
+  }
+  const Status status = memory->withdraw(cpu);
+  memory->drop_ref();
+  return status == Status::restart ? Status::ok : status;  // the instruction runs again
+}
+
+u64 AddressSpace::withdraw(Cpu& cpu, MemoryObject& memory, u32 visit, TlbBatch& batch, Budget& budget) {
   LockGuard guard(cpu, lock_);
-  Region* region = find(at);
-  if (region == nullptr) return Status::bad_address;
-  if (!allows(region->prot, access)) return Status::missing_right;
-  TRY(map_page(cpu, *region, at, access));
-  return Status::ok;
+  // More than our own: pairs with TlbBatch::flush().
+  return memory.clear(cpu, visit, tables_, flushes_due.load(kAcquire) > 1, batch, budget);
 }
 
 Result<Progress> AddressSpace::populate(Cpu& cpu, VirtAddr at, u64 bytes) {
@@ -356,30 +374,25 @@ Result<Progress> AddressSpace::populate(Cpu& cpu, VirtAddr at, u64 bytes) {
 
 Result<WordRef> AddressSpace::locate(Cpu& cpu, VirtAddr at) {
   if (!is_aligned(at.value, sizeof(u32))) return Status::misaligned;
-  LockGuard guard(cpu, lock_);
-  Region* region = find(at);
-  if (region == nullptr) return Status::bad_address;
-  if (!allows(region->prot, Access::read)) return Status::missing_right;
-  MemoryObject& memory = *region->memory;
-  if (memory.form() == MemoryObject::Form::physical) return Status::bad_address;  // not in the direct map
-  const u64 index = region->first_page + (at - region->start) / kPageSize;
-  Result<PhysAddr> page = memory.existing_page(cpu, index);
-  if (!page.has_value()) return Status::touch_first;
-  const u64 in_page = at.value & (kPageSize - 1);
-  return WordRef{RefPtr<MemoryObject>(memory), index * kPageSize + in_page, *page + in_page};
-}
-
-u32 AddressSpace::regions(Cpu& cpu, VirtAddr from, std::span<RegionInfo> out) {
-  u32 count = 0;
-  LockGuard guard(cpu, lock_);
-  for (Region* r = first_after(from); r != nullptr && count < out.size(); r = regions_.next(*r)) {
-    out[count++] = {r->start, r->pages, r->memory->id(), r->first_page, r->prot, r->max};
+  RefPtr<MemoryObject> memory;
+  u64 offset = 0;
+  {
+    LockGuard guard(cpu, lock_);
+    Region* region = find(at);
+    if (region == nullptr) return Status::bad_address;
+    if (!allows(region->prot, Access::read)) return Status::missing_right;
+    memory = region->memory;
+    offset = region->first_page * kPageSize + (at - region->start);
   }
-  return count;
+  if (memory->form() == MemoryObject::Form::physical) return Status::bad_address;  // not in the direct map
+  Result<PhysAddr> page = memory->existing_page(cpu, offset / kPageSize);
+  if (page.status() == Status::restart) (void)memory->withdraw(cpu);
+  if (!page.has_value()) return page.error() == Status::not_found ? Status::touch_first : page.error();
+  return WordRef{std::move(memory), offset, *page + (at.value & (kPageSize - 1))};
 }
 
 bool AddressSpace::teardown_step(Cpu& cpu) {
-  TlbBatch batch;
+  TlbBatch batch(*this);
   Graveyard dead;
   bool done = false;
   RefPtr<MemoryObject> revoked;
@@ -402,7 +415,7 @@ bool AddressSpace::teardown_step(Cpu& cpu) {
 bool AddressSpace::unmap_region_node(Cpu& cpu, CapNode& node) {
   Region& region = *static_cast<Region*>(node.holder);
   AddressSpace& space = *region.space;
-  TlbBatch batch;
+  TlbBatch batch(space);
   Graveyard dead;
   bool gone = false;
   {
@@ -432,23 +445,6 @@ bool AddressSpace::unmap_region_node(Cpu& cpu, CapNode& node) {
 void AddressSpace::activate(Cpu& cpu) {
   cpu.space.store(this, kRelaxed);  // the load of the root is a full barrier: pairs with TlbBatch::flush()
   arch::load_root(root());
-}
-
-std::optional<PageTable::Mapping> AddressSpace::lookup(Cpu& cpu, VirtAddr at) {
-  LockGuard guard(cpu, lock_);
-  return tables_.lookup(at);
-}
-
-bool AddressSpace::check(Cpu& cpu) {
-  LockGuard guard(cpu, lock_);
-  VirtAddr last = kUserBase;
-  for (Region* r = regions_.first(); r != nullptr; r = regions_.next(*r)) {
-    if (r->start < last || r->end() > kUserEnd || r->pages == 0) return false;  // I1
-    if (r->first_page + r->pages > r->memory->pages()) return false;            // I1
-    if (!within(r->prot, r->max) || !is_mappable(r->prot)) return false;        // I2
-    last = r->end();
-  }
-  return true;
 }
 
 }  // namespace keel

@@ -18,37 +18,21 @@
 //              I4 no operation fails half way: whatever it needs is allocated before it changes anything.
 // Locks        lock_ (rank address_space) guards regions and page tables. TLB flushes and the freeing of regions happen
 //              after it is released.
+// Withdrawal   An object may take pages out of all its regions (memory_object.h). A fault on one of these does a step
+// of
+//              that and answers ok: the instruction runs again.
+//
 // Restart      unmap, protect, populate, unmap_region_node and teardown_step do about 64 pages a call and say how far
 //              they came. The caller repeats with what is left; nothing is lost if it never does.
-// Costs        find O(log regions), with a one-entry cache; a fault on an anonymous page about 420 instructions, all
-//              told, when a frame was zeroed ahead, and about 1,125 when not.
+// Costs        find O(log regions), with a one-entry cache; a fault on an anonymous page about 490 instructions, all
+//              told, when a frame was zeroed ahead, and about 1,020 when not; 440 when the page is there.
 // See          docs/subsystems/memory.md, address_space_test.cc
 #pragma once
 
-#include "base/intrusive_tree.h"
-#include "kernel/cap/node.h"
 #include "kernel/mm/memory_object.h"
 #include "kernel/mm/page_table.h"
 
 namespace keel {
-
-class AddressSpace;
-
-struct Region {
-  TreeHook hook;
-  VirtAddr start;
-  u64 pages = 0;
-  RefPtr<MemoryObject> memory;
-  u64 first_page = 0;  // of the object, at `start`
-  AddressSpace* space = nullptr;
-  Protection prot = Protection::none;
-  Protection max = Protection::none;
-  bool orphan = false;     // the owner has let go of it; a revocation will free it
-  Region* next = nullptr;  // list of regions to be freed, or of orphans
-  CapNode node;
-
-  VirtAddr end() const { return start + pages * kPageSize; }
-};
 
 struct MapRequest {
   MemoryObject& memory;
@@ -75,14 +59,7 @@ struct WordRef {
   PhysAddr address;
 };
 
-struct RegionInfo {
-  VirtAddr start;
-  u64 pages;
-  u64 memory_id;
-  u64 first_page;
-  Protection prot;
-  Protection max;
-};
+struct RegionInfo;
 
 class AddressSpace final : public KObject {
  public:
@@ -92,6 +69,7 @@ class AddressSpace final : public KObject {
   static Result<RefPtr<AddressSpace>> create(Cpu& cpu, ResourceGroup& group, u64 layout_seed);
 
   // Maps lazily: pages appear when touched, or by populate().
+  // At least 2 MiB are aligned to 2 MiB, so that whole page tables come and go with them.
   // Errors: invalid_argument (no pages; write and execute; prot beyond max), misaligned, out_of_range (beyond the
   // object), bad_address (overlap, not user memory, overflow), no_memory, quota_exceeded, revoked, too_deep.
   Result<VirtAddr> map(Cpu& cpu, const MapRequest& request);
@@ -108,27 +86,33 @@ class AddressSpace final : public KObject {
   // no_memory, quota_exceeded (page tables).
   Result<void> handle_fault(Cpu& cpu, VirtAddr at, Access access);
   // The aligned 4- or 8-byte word at `at`. Errors: bad_address, missing_right (not readable), misaligned (not to 4),
-  // touch_first (never touched).
+  // touch_first (never touched), restart (withdrawn). The address is right until the kernel is left: taking the page
+  // away means to interrupt this CPU, on which the space is loaded.
   Result<WordRef> locate(Cpu& cpu, VirtAddr at);
 
-  // The regions from `from` on, as many as fit; answers how many were written.
-  u32 regions(Cpu& cpu, VirtAddr from, std::span<RegionInfo> out);
-  u64 region_count() const { return region_count_.load(kRelaxed); }
   u64 mapped_pages() const { return mapped_pages_.load(kRelaxed); }
 
   // Unmaps everything, bounded; true when nothing is left. Nobody maps any more: map() answers bad_state from now on.
   bool teardown_step(Cpu& cpu);
   // Finishes the revocation of a region; see "Revocation". False: call again.
   static bool unmap_region_node(Cpu& cpu, CapNode& node);
+  // MemoryObject::clear() for a region of this space; the batch is the caller's to flush.
+  u64 withdraw(Cpu& cpu, MemoryObject& memory, u32 visit, TlbBatch& batch, Budget& budget);
 
   // Loads the page tables. Publishes cpu.space first, so that a flush on another CPU finds this one.
   void activate(Cpu& cpu);
   // CPUs that threads of it belong, or belonged, to: others never have it loaded.
   CpuSet cpus;
+  // Batches that are not flushed yet. One: whoever holds the lock and a batch knows that no TLB has more than the
+  // tables.
+  Atomic<u32> flushes_due{0};
   // Never changes while the space lives.
   PhysAddr root() const NO_THREAD_SAFETY_ANALYSIS { return tables_.root(); }
 
-  // For tests: whether I1 and I2 hold.
+  // Only tests have the following (machine_rig_test.h). The regions from `from` on, as many as fit: how many were
+  // written. Whether I1 and I2 hold.
+  u32 regions(Cpu& cpu, VirtAddr from, std::span<RegionInfo> out);
+  u64 region_count();
   bool check(Cpu& cpu);
   std::optional<PageTable::Mapping> lookup(Cpu& cpu, VirtAddr at);
 
@@ -156,6 +140,7 @@ class AddressSpace final : public KObject {
   void detach(Cpu& cpu, Region& region, Graveyard& dead) REQUIRES(lock_);
   Result<u64> map_page(Cpu& cpu, Region& region, VirtAddr at, Access access) REQUIRES(lock_);
   void bury(Cpu& cpu, TlbBatch& batch, Graveyard& dead) EXCLUDES(lock_);
+  void free_region(Cpu& cpu, Region& region) EXCLUDES(lock_);
   u64 random() REQUIRES(lock_);
 
   SpinLock lock_{LockRank::address_space, "address space"};
@@ -167,8 +152,9 @@ class AddressSpace final : public KObject {
   u64 orphans_ GUARDED_BY(lock_) = 0;
   Region* orphan_list_ GUARDED_BY(lock_) = nullptr;  // those that no revocation has taken yet
   bool closing_ GUARDED_BY(lock_) = false;
-  Atomic<u64> region_count_{0};
   Atomic<u64> mapped_pages_{0};
 };
+
+inline TlbBatch::TlbBatch(AddressSpace& space) : space_(space) { space.flushes_due.fetch_add(1, kRelaxed); }
 
 }  // namespace keel

@@ -205,9 +205,20 @@ TEST_F(AddressSpaceTest, LongOperationsComeInBoundedSteps) {
   p = MUST(space->protect(cpu, kAt, 2000 * kPageSize, Protection::read));
   EXPECT_LE(p.bytes, 128 * kPageSize);
   EXPECT_FALSE(p.finished);
-  p = MUST(space->unmap(cpu, kAt, 2000 * kPageSize));
+  // Up to the end of a table page by page, then table by table.
+  p = MUST(space->unmap(cpu, kAt + 300 * kPageSize, 1700 * kPageSize));
   EXPECT_LE(p.bytes, 128 * kPageSize);
   EXPECT_FALSE(p.finished);
+  EXPECT_EQ(unmap(*space, kAt, 2000 * kPageSize), Status::ok);
+  EXPECT_EQ(m.frames().statistics().page_table, 1u);
+  auto large = anonymous(200 * 512);
+  MUST(map_at(*space, *large, kAt, 200 * 512));
+  for (u64 i = 0; i < 200; ++i) MUST(space->handle_fault(cpu, kAt + i * kLargePageSize, Access::read));
+  p = MUST(space->unmap(cpu, kAt, 200 * kLargePageSize));
+  EXPECT_GE(p.bytes, 16 * kLargePageSize);
+  EXPECT_LE(p.bytes, 64 * kLargePageSize);
+  EXPECT_EQ(unmap(*space, kAt, 200 * kLargePageSize), Status::ok);
+  EXPECT_EQ(m.frames().statistics().page_table, 1u);
   EXPECT_TRUE(space->check(cpu));
 }
 
@@ -445,6 +456,242 @@ TEST_F(AddressSpaceTest, ScatteredPagesAllLeaveTheTlb) {
   EXPECT_EQ(unmap(*space, kAt, 60 * kPageSize), Status::ok);
   ASSERT_TRUE(tlb.check_and_fill(cpu, *space, kAt, 60));
   cpu.space.store(nullptr, kRelaxed);
+}
+
+// --- Copy on write
+
+// A program's view: what it reads and writes goes through the endless TLB, or else faults.
+class Program {
+ public:
+  Program(Cpu& cpu, AddressSpace& space) : cpu_(cpu), space_(space) { cpu.space.store(&space, kRelaxed); }
+  ~Program() { cpu_.space.store(nullptr, kRelaxed); }
+  u64* word(VirtAddr at, Access access) {
+    for (u32 i = 0; i < 100; ++i) {
+      if (u64* here = tlb_.find(at, access)) return here;
+      MUST(space_.handle_fault(cpu_, at, access));
+      tlb_.fill(cpu_, space_, at);
+    }
+    __builtin_trap();
+  }
+  u64 read(VirtAddr at) { return *word(at, Access::read); }
+  void write(VirtAddr at, u64 value) { *word(at, Access::write) = value; }
+
+ private:
+  class Tlb final : public arch::TlbObserver {
+   public:
+    Tlb() { arch::tlb_observer = this; }
+    ~Tlb() override { arch::tlb_observer = nullptr; }
+    void invalidated(VirtAddr page) override { cached_.erase(page.value); }
+    void invalidated_all() override { cached_.clear(); }
+    u64* find(VirtAddr at, Access access) {
+      auto it = cached_.find(align_down(at.value, kPageSize));
+      if (it == cached_.end() || !allows(it->second.second, access)) return nullptr;
+      return static_cast<u64*>(phys_to_virt(it->second.first + at.value % kPageSize));
+    }
+    void fill(Cpu& cpu, AddressSpace& space, VirtAddr at) {
+      const VirtAddr page(align_down(at.value, kPageSize));
+      if (const auto now = space.lookup(cpu, page)) cached_[page.value] = {now->address, now->flags.protection};
+    }
+
+   private:
+    std::map<u64, std::pair<PhysAddr, Protection>> cached_;
+  };
+  Cpu& cpu_;
+  AddressSpace& space_;
+  Tlb tlb_;
+};
+
+class MappedCloneTest : public AddressSpaceTest {
+ protected:
+  // `meanwhile` runs before every step.
+  template <class F>
+  Result<RefPtr<MemoryObject>> clone(MemoryObject& object, F meanwhile) {
+    auto made = TRY(MemoryObject::create_clone(cpu, m.root(), object));
+    for (;;) {
+      meanwhile(*made);
+      const Status status = object.clone_into(cpu, *made).status();
+      if (status == Status::ok) return made;
+      if (status != Status::restart) return status;
+    }
+  }
+};
+
+TEST_F(MappedCloneTest, MappedPagesAreWriteProtectedAndComeBack) {
+  const auto before = m.baseline();
+  {
+    auto space = make_space();
+    auto object = anonymous(3);
+    MUST(map_at(*space, *object, kAt, 3));
+    Program program(cpu, *space);
+    program.write(kAt, 1);
+    program.write(kAt + kPageSize, 2);
+    auto copy = MUST(clone(*object, [](MemoryObject&) {}));
+    EXPECT_FALSE(space->lookup(cpu, kAt).has_value());
+    EXPECT_EQ(program.read(kAt), 1u);
+    EXPECT_EQ(space->lookup(cpu, kAt)->flags.protection, Protection::read);
+    // Raising the protection does not give what is shared for writing.
+    EXPECT_EQ(protect(*space, kAt, kPageSize, Protection::read), Status::ok);
+    EXPECT_EQ(protect(*space, kAt, kPageSize, Protection::read_write), Status::ok);
+    EXPECT_EQ(program.read(kAt), 1u);
+    EXPECT_EQ(space->lookup(cpu, kAt)->flags.protection, Protection::read);
+    program.write(kAt, 3);
+    EXPECT_EQ(space->lookup(cpu, kAt)->flags.protection, Protection::read_write);
+    MUST(map_at(*space, *copy, kAt + kMiB, 3, Protection::read_write));
+    EXPECT_EQ(program.read(kAt + kMiB), 1u);
+    // The only one that is left of the two may write, without a copy.
+    const PhysAddr second = MUST(object->existing_page(cpu, 1));
+    EXPECT_EQ(program.read(kAt + kPageSize), 2u);
+    EXPECT_EQ(unmap(*space, kAt + kMiB, 3 * kPageSize), Status::ok);
+    copy.reset();
+    m.settle();
+    program.write(kAt + kPageSize, 4);
+    EXPECT_EQ(MUST(object->existing_page(cpu, 1)), second);
+  }
+  EXPECT_EQ(m.baseline(), before);
+}
+
+TEST_F(MappedCloneTest, AWordOfASharedPageIsTheSameInAllMappings) {
+  auto a = make_space();
+  auto b = make_space(2);
+  auto object = anonymous(4);
+  MUST(map_at(*a, *object, kAt, 4));
+  MUST(map_at(*b, *object, kAt + kMiB, 2, Protection::read, Protection::all, 2));
+  MUST(a->handle_fault(cpu, kAt + 0x3010, Access::write));
+  auto copy = MUST(clone(*object, [](MemoryObject&) {}));
+  MUST(b->handle_fault(cpu, kAt + kMiB + 0x1010, Access::read));
+  const PhysAddr shared = MUST(b->locate(cpu, kAt + kMiB + 0x1010)).address;
+  EXPECT_EQ(MUST(a->locate(cpu, kAt + 0x3010)).address, shared);
+  while (!a->lookup(cpu, kAt + 0x3010)) MUST(a->handle_fault(cpu, kAt + 0x3010, Access::write));
+  EXPECT_FALSE(b->lookup(cpu, kAt + kMiB + 0x1010).has_value());  // it would show the clone's
+  const PhysAddr own = MUST(b->locate(cpu, kAt + kMiB + 0x1010)).address;
+  EXPECT_NE(own, shared);
+  EXPECT_EQ(MUST(a->locate(cpu, kAt + 0x3010)).address, own);
+  // Asked for in the middle of a withdrawal: it is finished first.
+  auto third = MUST(clone(*object, [](MemoryObject&) {}));
+  EXPECT_EQ(object->page(cpu, 3, Access::write).status(), Status::restart);
+  Status status = Status::restart;
+  for (u32 i = 0; i < 10 && status == Status::restart; ++i) status = a->locate(cpu, kAt + 0x3010).status();
+  EXPECT_EQ(status, Status::ok);
+}
+
+TEST_F(MappedCloneTest, AnAbandonedCloneIsFinishedByWhoeverTouchesTheOriginal) {
+  const auto before = m.baseline();
+  for (const bool touched : {true, false}) {
+    auto space = make_space();
+    auto object = anonymous(200 * 512);
+    const VirtAddr at = MUST(space->map(
+        cpu, {.memory = *object, .pages = 200 * 512, .prot = Protection::read_write, .max = Protection::read_write}));
+    EXPECT_TRUE(is_aligned(at.value, kLargePageSize));
+    for (u64 i = 0; i < 200; ++i) MUST(space->handle_fault(cpu, at + i * kLargePageSize, Access::write));
+    auto copy = MUST(MemoryObject::create_clone(cpu, m.root(), *object));
+    EXPECT_EQ(object->clone_into(cpu, *copy).status(), Status::restart);
+    copy.reset();
+    const u64 charged = m.root().usage(Resource::frames);
+    EXPECT_EQ(space->map(cpu, {.memory = *object, .pages = 1}).status(), Status::ok);  // not in the way
+    for (u32 i = 0; touched && !space->lookup(cpu, at).has_value(); ++i) {
+      ASSERT_LT(i, 20u);
+      MUST(space->handle_fault(cpu, at, Access::write));
+    }
+    m.settle();
+    EXPECT_EQ(m.root().usage(Resource::frames) < charged, touched);
+    space.reset();
+    object.reset();
+    EXPECT_EQ(m.baseline(), before);
+  }
+}
+
+// Objects, clones of them, mapped here and there, written to while clones are made: each sees its own.
+TEST_F(MappedCloneTest, BehaveLikeAModel) {
+  const u64 seed = test_seed();
+  std::printf("KEEL_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  Random random(seed);
+  const auto before = m.baseline();
+  struct Copy {
+    RefPtr<MemoryObject> object;
+    std::map<u64, u64> words;  // by page
+  };
+  struct Window {
+    VirtAddr at;
+    u64 copy, first, pages;
+  };
+  {
+    auto space = make_space();
+    Program program(cpu, *space);
+    std::map<u64, Copy> copies;
+    std::vector<Window> windows;
+    u64 next = 0;
+    const auto use = [&] {
+      if (windows.empty()) return;
+      const Window& w = windows[random.below(windows.size())];
+      const u64 page = random.below(random.below(3) == 0 ? w.pages : std::min<u64>(w.pages, 6));
+      u64& expected = copies[w.copy].words[w.first + page];
+      if (random.below(2) == 0) {
+        program.write(w.at + page * kPageSize, expected = random.next());
+      } else {
+        ASSERT_EQ(program.read(w.at + page * kPageSize), expected);
+      }
+    };
+    for (u32 step = 0; step < 6000 && !HasFatalFailure(); ++step) {
+      const u64 what = random.below(64);
+      if (what == 0 && copies.size() < 6) {
+        copies[next++].object = anonymous(1 + random.below(random.below(3) == 0 ? 3000 : 20));
+      } else if (what < 5 && !copies.empty() && copies.size() < 8) {
+        auto from = std::next(copies.begin(), i64(random.below(copies.size())));
+        // Whoever touches it may do the last step: that is the instant.
+        std::map<u64, u64> words = from->second.words;
+        auto made = MUST(clone(*from->second.object, [&](MemoryObject& made) {
+          for (u64 i = random.below(8); i > 0; --i) {
+            use();
+            if (!made.may_share()) words = from->second.words;
+          }
+        }));
+        copies[next++] = {made, words};
+      } else if (what < 9 && !copies.empty() && windows.size() < 12) {
+        auto of = std::next(copies.begin(), i64(random.below(copies.size())));
+        const u64 pages = of->second.object->pages();
+        const u64 first = random.below(3) == 0 ? random.below(pages) : 0;
+        const u64 count = 1 + random.below(pages - first);
+        const VirtAddr at = MUST(space->map(cpu, {.memory = *of->second.object,
+                                                  .first_page = first,
+                                                  .pages = count,
+                                                  .prot = Protection::read_write,
+                                                  .max = Protection::read_write}));
+        windows.push_back({at, of->first, first, count});
+      } else if (what < 11 && !windows.empty()) {
+        // All of it, or a part at the front, in the middle, at the end.
+        const u64 which = random.below(windows.size());
+        const Window w = windows[which];
+        const u64 first = random.below(w.pages), count = 1 + random.below(w.pages - first);
+        windows.erase(windows.begin() + i64(which));
+        ASSERT_EQ(unmap(*space, w.at + first * kPageSize, count * kPageSize), Status::ok);
+        if (first > 0) windows.push_back({w.at, w.copy, w.first, first});
+        const u64 rest = first + count;
+        if (rest < w.pages) windows.push_back({w.at + rest * kPageSize, w.copy, w.first + rest, w.pages - rest});
+      } else if (what < 13 && !windows.empty()) {
+        const Window& w = windows[random.below(windows.size())];
+        const u64 first = random.below(w.pages), count = 1 + random.below(std::min<u64>(w.pages - first, 10));
+        for (Protection prot : {Protection::read, Protection::read_write}) {
+          ASSERT_EQ(protect(*space, w.at + first * kPageSize, count * kPageSize, prot), Status::ok);
+        }
+      } else if (what == 13 && !copies.empty()) {
+        auto gone = std::next(copies.begin(), i64(random.below(copies.size())));
+        for (u64 i = 0; i < windows.size();) {
+          if (windows[i].copy != gone->first) {
+            ++i;
+            continue;
+          }
+          ASSERT_EQ(unmap(*space, windows[i].at, windows[i].pages * kPageSize), Status::ok);
+          windows.erase(windows.begin() + i64(i));
+        }
+        copies.erase(gone);
+        if (random.below(2) == 0) m.settle();
+      } else {
+        use();
+      }
+    }
+    ASSERT_TRUE(space->check(cpu));
+  }
+  EXPECT_EQ(m.baseline(), before);
 }
 
 // Random operations against a model of pages.

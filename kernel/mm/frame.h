@@ -2,11 +2,12 @@
 //
 // Invariants   I1 only the first frame of a block (free or allocated) has a meaningful order.
 //              I2 pins > 0 means that a device may write to the page: it is not freed and not evicted.
+//              I3 shares is one less than the number of slots that lead to a page or node of memory objects.
 // Locks        a free frame, and `listed` of every frame: FrameAllocator::lock_. The rest of an allocated frame:
 //              whoever allocated it. (Its buddy is freed under the lock, and looks at `listed` only.)
 #pragma once
 
-#include "base/types.h"
+#include "base/atomic.h"
 
 namespace keel {
 
@@ -17,7 +18,10 @@ struct Frame {
   static constexpr u32 kNone = ~u32{0};
 
   u32 next = kNone;  // index of the next frame of the list that this one is in: free list, slab list, TlbBatch
-  u32 previous = kNone;
+  union {
+    u32 previous = kNone;
+    Atomic<u32> shares;  // memory objects: see MemoryObject
+  };
   FrameUse use = FrameUse::none;
   u8 order = 0;
   u8 size_class = 0;    // slab frames

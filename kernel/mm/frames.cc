@@ -206,6 +206,7 @@ Result<Frame*> FrameAllocator::take(Cpu& cpu, u32 order, FrameUse use) {
   if (frame == nullptr) return Status::no_memory;
   frame->use = use;
   frame->pins = 0;
+  frame->shares.store(0, kRelaxed);
   count(use, u64{1} << order);
   arch::unpoison(phys_to_virt(address(frame)), kPageSize << order);
   return frame;
@@ -241,6 +242,7 @@ bool FrameAllocator::zero_ahead(Cpu& cpu) {
   arch::zero_page(phys_to_virt(address(frame)));
   arch::poison(phys_to_virt(address(frame)), kPageSize);
   frame->pins = 0;
+  frame->shares.store(0, kRelaxed);
   m.zeroed_[m.zeroed_count_++] = frame;
   return true;
 }
@@ -338,23 +340,6 @@ void FrameAllocator::drain(Cpu& cpu) {
   Magazines& m = cpu.magazines;
   while (m.frame_count_ > 0) give_locked(m.frames_[--m.frame_count_], 0);
   while (m.zeroed_count_ > 0) give_locked(m.zeroed_[--m.zeroed_count_], 0);
-}
-
-u64 FrameAllocator::check(Cpu& cpu) {
-  LockGuard guard(cpu, lock_);
-  u64 free = 0;
-  for (u32 order = 0; order <= kMaxOrder; ++order) {
-    for (u32 i = heads_[order]; i != Frame::kNone; i = at(i).next) {
-      const Frame& frame = at(i);
-      if (!frame.listed || frame.order != order) __builtin_trap();
-      if ((i & ((1u << order) - 1)) != 0) __builtin_trap();  // I1
-      const Frame& buddy = at(i ^ (1u << order));
-      if (order < kMaxOrder && buddy.listed && buddy.order == order) __builtin_trap();  // I2
-      free += u64{1} << order;
-    }
-  }
-  for (u32 i = cold_next_; i < cold_count_; ++i) free += cold_[i].end - cold_[i].first;
-  return free;
 }
 
 }  // namespace keel

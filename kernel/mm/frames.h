@@ -79,7 +79,7 @@ class FrameAllocator {
   Statistics statistics() const;
   // Gives this CPU's cached frames back to the buddy system.
   void drain(Cpu& cpu);
-  // For tests: counts the frames in the free lists and checks I1 and I2.
+  // Counts the frames in the free lists and checks I1 and I2. Only tests have it (machine_rig_test.h).
   u64 check(Cpu& cpu);
 
  private:

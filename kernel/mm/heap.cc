@@ -88,7 +88,6 @@ Result<void*> KernelHeap::allocate(Cpu& cpu, ResourceGroup& group, usize bytes) 
   }
   void* object = bin.objects[--bin.count];
   open(object, size, bytes);
-  in_use_.fetch_add(size, kRelaxed);
   return object;
 }
 
@@ -98,7 +97,6 @@ void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes)
     const usize size = kPageSize << frame->order;
     cpu.machine.frames.free(cpu, cpu.machine.root_group(), frame);
     group.uncharge(Resource::kernel_bytes, size);
-    in_use_.fetch_sub(size, kRelaxed);
     return;
   }
   const u32 size_class = HeapClasses::of(bytes);
@@ -108,7 +106,6 @@ void KernelHeap::free(Cpu& cpu, ResourceGroup& group, void* memory, usize bytes)
   if (bin.count == Magazines::kObjects) flush(cpu, size_class, Magazines::kObjects / 2);
   bin.objects[bin.count++] = memory;
   group.uncharge(Resource::kernel_bytes, size);
-  in_use_.fetch_sub(size, kRelaxed);
 }
 
 PhysAddr KernelHeap::take_spoilt(Cpu& cpu, u32 size_class) {
@@ -139,7 +136,6 @@ Result<void*> KernelHeap::allocate_frames(Cpu& cpu, ResourceGroup& group, usize 
     group.uncharge(Resource::kernel_bytes, size);
     return frame.error();
   }
-  in_use_.fetch_add(size, kRelaxed);
   return phys_to_virt(cpu.machine.frames.address(*frame));
 }
 

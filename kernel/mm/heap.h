@@ -80,9 +80,6 @@ class KernelHeap {
   static Result<void> charge_object(ResourceGroup& group);
   static void uncharge_object(ResourceGroup& group);
 
-  // Bytes in objects that are handed out; exact, magazines do not count.
-  u64 bytes_in_use() const { return in_use_.load(kRelaxed); }
-
  private:
   struct SizeClass {
     SpinLock lock{LockRank::heap, "heap class"};
@@ -95,7 +92,6 @@ class KernelHeap {
   bool refill(Cpu& cpu, u32 size_class);
   void flush(Cpu& cpu, u32 size_class, u32 keep);
 
-  Atomic<u64> in_use_{0};
   SizeClass classes_[Magazines::kClasses];
 };
 

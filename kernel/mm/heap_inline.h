@@ -19,7 +19,6 @@ template <usize Bytes>
     return allocate(cpu, group, Bytes);
   TRY(group.charge(Resource::kernel_bytes, charge_of<Bytes>()));
   bin.count = count - 1;
-  in_use_.fetch_add(charge_of<Bytes>(), kRelaxed);
   return bin.objects[count - 1];
 }
 
@@ -31,7 +30,6 @@ template <usize Bytes>
   if (bin.count == Magazines::kObjects) [[unlikely]]
     flush(cpu, kClass, Magazines::kObjects / 2);
   bin.objects[bin.count++] = memory;
-  in_use_.fetch_sub(charge_of<Bytes>(), kRelaxed);
 }
 
 }  // namespace keel

@@ -11,6 +11,83 @@
 #include "kernel/core/machine.h"
 #include "kernel/mm/address_space.h"
 
+// --- What the classes declare for tests.
+
+namespace keel {
+
+inline u64 FrameAllocator::check(Cpu& cpu) {
+  LockGuard guard(cpu, lock_);
+  u64 free = 0;
+  for (u32 order = 0; order <= kMaxOrder; ++order) {
+    for (u32 i = heads_[order]; i != Frame::kNone; i = at(i).next) {
+      const Frame& frame = at(i);
+      if (!frame.listed || frame.order != order) __builtin_trap();
+      if ((i & ((1u << order) - 1)) != 0) __builtin_trap();  // I1
+      const Frame& buddy = at(i ^ (1u << order));
+      if (order < kMaxOrder && buddy.listed && buddy.order == order) __builtin_trap();  // I2
+      free += u64{1} << order;
+    }
+  }
+  for (u32 i = cold_next_; i < cold_count_; ++i) free += cold_[i].end - cold_[i].first;
+  return free;
+}
+
+inline std::optional<PageTable::Mapping> PageTable::lookup(VirtAddr at) const {
+  const Entry* t = table(root_);
+  for (u32 level = kLevels - 1;; --level) {
+    const Entry entry = arch::read_entry(&t[index(at, level)]);
+    if (!arch::is_present(entry)) return std::nullopt;
+    if (arch::is_leaf(entry, level)) {
+      return Mapping{arch::address_of(entry) + (at.value & (span(level) - 1)), arch::flags_of(entry), level > 0};
+    }
+    t = table(arch::address_of(entry));
+  }
+}
+
+inline std::optional<PageTable::Mapping> AddressSpace::lookup(Cpu& cpu, VirtAddr at) {
+  LockGuard guard(cpu, lock_);
+  return tables_.lookup(at);
+}
+
+struct RegionInfo {
+  VirtAddr start;
+  u64 pages;
+  u64 memory_id;
+  u64 first_page;
+  Protection prot;
+  Protection max;
+};
+
+inline u32 AddressSpace::regions(Cpu& cpu, VirtAddr from, std::span<RegionInfo> out) {
+  u32 count = 0;
+  LockGuard guard(cpu, lock_);
+  for (Region* r = first_after(from); r != nullptr && count < out.size(); r = regions_.next(*r)) {
+    out[count++] = {r->start, r->pages, r->memory->id(), r->first_page, r->prot, r->max};
+  }
+  return count;
+}
+
+// When nobody else works with the space.
+inline u64 AddressSpace::region_count() NO_THREAD_SAFETY_ANALYSIS {
+  u64 count = 0;
+  for (Region* r = regions_.first(); r != nullptr; r = regions_.next(*r)) ++count;
+  return count;
+}
+
+inline bool AddressSpace::check(Cpu& cpu) {
+  LockGuard guard(cpu, lock_);
+  VirtAddr last = kUserBase;
+  for (Region* r = regions_.first(); r != nullptr; r = regions_.next(*r)) {
+    if (r->start < last || r->end() > kUserEnd || r->pages == 0) return false;  // I1
+    if (r->first_page + r->pages > r->memory->pages()) return false;            // I1
+    if (!within(r->prot, r->max) || !is_mappable(r->prot)) return false;        // I2
+    last = r->end();
+  }
+  return true;
+}
+
+}  // namespace keel
+
 namespace keel::testing {
 
 inline constexpr u64 kMiB = u64{1} << 20;
@@ -48,20 +125,15 @@ class TestMachine {
   }
 
   struct Baseline {
-    u64 free, kernel, user, page_table, heap, group_frames, group_bytes;
+    u64 free, kernel, user, page_table, group_frames, group_bytes;
     bool operator==(const Baseline&) const = default;
   };
   Baseline baseline() {
     settle();
     const auto s = frames().statistics();
     if (frames().check(cpu()) != s.free) __builtin_trap();
-    return {s.free,
-            s.kernel,
-            s.user,
-            s.page_table,
-            machine_->heap.bytes_in_use(),
-            root().usage(Resource::frames),
-            root().usage(Resource::kernel_bytes)};
+    return {
+        s.free, s.kernel, s.user, s.page_table, root().usage(Resource::frames), root().usage(Resource::kernel_bytes)};
   }
 
  private:

@@ -9,8 +9,8 @@ namespace keel {
 // SAFETY: every address passed here is that of a page table which this tree owns, and RAM is always mapped.
 PageTable::Entry* PageTable::table(PhysAddr address) { return static_cast<Entry*>(phys_to_virt(address)); }
 
-Frame& PageTable::frame_of(Cpu& cpu, const Entry* table) const {
-  return *cpu.machine.frames.frame(virt_to_phys(table));
+Frame& PageTable::frame_of(Cpu& cpu, const Entry* entry) const {
+  return *cpu.machine.frames.frame(virt_to_phys(entry));
 }
 
 Result<void> PageTable::initialise(Cpu& cpu, ResourceGroup& group) {
@@ -30,24 +30,32 @@ void PageTable::destroy(Cpu& cpu, ResourceGroup& group) {
   root_ = PhysAddr();
 }
 
-Result<void> PageTable::map(Cpu& cpu, ResourceGroup& group, VirtAddr at, PhysAddr to, MapFlags flags, bool large) {
-  FrameAllocator& frames = cpu.machine.frames;
-  const u32 target = large ? 1 : 0;
+// The entry for `at` at level `target`.
+Result<void> PageTable::write_leaf(Cpu& cpu, ResourceGroup& group, VirtAddr at, Entry leaf, u32 target) {
   u32 level = kLevels - 1;
-  Entry* t = table(root_);
-  Entry entry = arch::read_entry(&t[index(at, level)]);
+  Entry* e = &table(root_)[index(at, level)];
+  Entry entry = arch::read_entry(e);
   while (level > target && arch::is_present(entry)) {
     if (arch::is_leaf(entry, level)) return Status::already_exists;
-    t = table(arch::address_of(entry));
     --level;
-    entry = arch::read_entry(&t[index(at, level)]);
+    e = &table(arch::address_of(entry))[index(at, level)];
+    entry = arch::read_entry(e);
   }
-  if (arch::is_present(entry)) {
-    if (!arch::is_leaf(entry, level) || arch::address_of(entry) != to) return Status::already_exists;
-    arch::write_entry(&t[index(at, level)], arch::leaf_entry(to, flags, large));
-    return Status::ok;
+  if (!arch::is_present(entry)) {
+    if (level > target) e = TRY(make_tables(cpu, group, at, e, level, target));
+    ++frame_of(cpu, e).entries;
+  } else if (!arch::is_leaf(entry, level) || arch::address_of(entry) != arch::address_of(leaf)) {
+    return Status::already_exists;
   }
-  // All tables first, so that a failure changes nothing.
+  arch::write_entry(e, leaf);
+  return Status::ok;
+}
+
+// Makes the tables below `e`, at `level`, down to `target`; answers the entry for `at` in the last of them. All first,
+// so that a failure changes nothing.
+Result<PageTable::Entry*> PageTable::make_tables(Cpu& cpu, ResourceGroup& group, VirtAddr at, Entry* e, u32 level,
+                                                 u32 target) {
+  FrameAllocator& frames = cpu.machine.frames;
   Frame* fresh[kLevels - 1];
   u32 count = 0;
   for (u32 needed = level - target; count < needed; ++count) {
@@ -58,18 +66,15 @@ Result<void> PageTable::map(Cpu& cpu, ResourceGroup& group, VirtAddr at, PhysAdd
     }
     fresh[count] = *frame;
   }
-  while (level > target) {
+  while (count > 0) {
     Frame* frame = fresh[--count];
     Entry* below = table(frames.address(frame));
     arch::zero_page(below);
-    arch::write_entry(&t[index(at, level)], arch::table_entry(frames.address(frame)));
-    ++frame_of(cpu, t).entries;
-    t = below;
-    --level;
+    arch::write_entry(e, arch::table_entry(frames.address(frame)));
+    ++frame_of(cpu, e).entries;
+    e = &below[index(at, --level)];
   }
-  arch::write_entry(&t[index(at, level)], arch::leaf_entry(to, flags, large));
-  ++frame_of(cpu, t).entries;
-  return Status::ok;
+  return e;
 }
 
 // Takes `count` entries out of the table at `level` and frees it, and those above it, if that was all (I1).
@@ -84,43 +89,52 @@ void PageTable::drop_entries(Cpu& cpu, VirtAddr at, Entry* const (&path)[kLevels
   }
 }
 
-template <class Change>
+template <bool kDropsTables, class Change>
 VirtAddr PageTable::walk(Cpu& cpu, VirtAddr first, VirtAddr end, TlbBatch& batch, Budget& budget, Change change) {
+  // Whether the table of leaves there goes as a whole: it lies inside.
+  const auto drops = [end](VirtAddr at) {
+    return kDropsTables && is_aligned(at.value, span(1)) && end - at >= span(1);
+  };
   while (first < end && budget.spend(1)) {
     Entry* path[kLevels] = {};
     u32 level = kLevels - 1;
+    const u32 lowest = drops(first) ? 1 : 0;
     path[level] = table(root_);
     Entry entry = arch::read_entry(&path[level][index(first, level)]);
-    while (arch::is_present(entry) && !arch::is_leaf(entry, level)) {
+    while (level > lowest && arch::is_present(entry) && !arch::is_leaf(entry, level)) {
       path[--level] = table(arch::address_of(entry));
       entry = arch::read_entry(&path[level][index(first, level)]);
     }
     // The rest of this table, as far as the range and the budget go.
     const u64 step = span(level);
     const VirtAddr table_first = first;
+    first = VirtAddr(align_down(first.value, step));
     u32 cleared = 0;
+    u32 i = index(first, level);
     do {
-      Entry* e = &path[level][index(first, level)];
+      Entry* e = &path[level][i];
       entry = arch::read_entry(e);
       if (arch::is_present(entry)) {
-        if (!arch::is_leaf(entry, level)) break;  // a table: descend into it
-        const Entry changed = change(entry, level, VirtAddr(align_down(first.value, step)));
+        const bool is_table = !arch::is_leaf(entry, level);
+        if (is_table && (level > 1 || !drops(first))) break;  // descend into it
+        const Entry changed = change(entry, level, first);
         if (changed != entry) {
           arch::write_entry(e, changed);
-          batch.add(VirtAddr(align_down(first.value, step)), step / kPageSize);
+          batch.add(first, step / kPageSize);
           if (!arch::is_present(changed)) ++cleared;
-          budget.spend(Budget::kPerPage);
+          if (is_table) batch.add_table(cpu, *cpu.machine.frames.frame(arch::address_of(entry)));
+          budget.spend(is_table ? Budget::kPerTable : Budget::kPerPage);
         }
       }
-      first = VirtAddr(align_down(first.value, step) + step);
-    } while (first < end && index(first, level) != 0 && budget.spend(1));
+      first = first + step;
+    } while (first < end && ++i < 512 && budget.spend(1));
     if (cleared > 0) drop_entries(cpu, table_first, path, level, cleared, batch);
   }
   return first < end ? first : end;
 }
 
 VirtAddr PageTable::unmap(Cpu& cpu, VirtAddr first, VirtAddr end, TlbBatch& batch, Budget& budget) {
-  return walk(cpu, first, end, batch, budget, [](Entry, u32, VirtAddr) { return Entry{0}; });
+  return walk<true>(cpu, first, end, batch, budget, [](Entry, u32, VirtAddr) { return Entry{0}; });
 }
 
 VirtAddr PageTable::protect(Cpu& cpu, VirtAddr first, VirtAddr end, Protection protection, TlbBatch& batch,
@@ -133,19 +147,7 @@ VirtAddr PageTable::protect(Cpu& cpu, VirtAddr first, VirtAddr end, Protection p
     flags.protection = protection;
     return arch::leaf_entry(arch::address_of(entry), flags, level > 0);
   };
-  return walk(cpu, first, end, batch, budget, change);
-}
-
-std::optional<PageTable::Mapping> PageTable::lookup(VirtAddr at) const {
-  const Entry* t = table(root_);
-  for (u32 level = kLevels - 1;; --level) {
-    const Entry entry = arch::read_entry(&t[index(at, level)]);
-    if (!arch::is_present(entry)) return std::nullopt;
-    if (arch::is_leaf(entry, level)) {
-      return Mapping{arch::address_of(entry) + (at.value & (span(level) - 1)), arch::flags_of(entry), level > 0};
-    }
-    t = table(arch::address_of(entry));
-  }
+  return walk<false>(cpu, first, end, batch, budget, change);
 }
 
 }  // namespace keel

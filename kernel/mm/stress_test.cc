@@ -1,7 +1,9 @@
 // Several CPUs at once, meant for ThreadSanitizer as much as for the assertions.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -140,6 +142,69 @@ TEST(Stress, OneAddressSpace) {
     EXPECT_EQ(space->region_count(), 0u);
     EXPECT_EQ(space->mapped_pages(), 0u);
     EXPECT_TRUE(unlink(m.cpu(), parent));
+  }
+  EXPECT_EQ(m.baseline(), before);
+}
+
+// Every CPU clones what it finds in a table, touches pages of it, through two spaces that all share and without, pins,
+// and puts back what it made.
+TEST(Stress, ClonesAndWhatTheyShare) {
+  TestMachine m(128 * kMiB);
+  const auto before = m.baseline();
+  {
+    constexpr u64 kPages = 1100;  // three nodes of pages
+    std::vector<RefPtr<AddressSpace>> spaces;
+    for (u64 seed : {1, 2}) spaces.push_back(MUST(AddressSpace::create(m.cpu(), m.root(), seed)));
+    std::mutex mutex;
+    std::vector<RefPtr<MemoryObject>> table(4);
+    for (auto& entry : table) entry = MUST(MemoryObject::create_anonymous(m.cpu(), m.root(), kPages));
+    std::atomic<u64> clones = 0;
+    on_all_cpus(m, [&](Cpu& own, Random& random) {
+      Cpu& cpu = own.index == 1 ? m.cpu() : own;  // which frees what the others gave up
+      const auto pick = [&] {
+        std::lock_guard guard(mutex);
+        return table[random.below(table.size())];
+      };
+      for (u32 i = 0; i < 600; ++i) {
+        const RefPtr<MemoryObject> object = pick();
+        if (const u64 what = random.below(8); what == 0) {
+          auto clone = MemoryObject::create_clone(cpu, m.root(), *object);
+          if (!clone.has_value()) continue;
+          Status status = Status::restart;
+          while (status == Status::restart) status = object->clone_into(cpu, **clone).status();
+          if (status != Status::ok) continue;  // pinned
+          clones.fetch_add(1);
+          std::lock_guard guard(mutex);
+          table[random.below(table.size())] = *clone;
+        } else if (what == 1) {
+          u64 at = 0;
+          const u64 page = random.below(kPages);
+          Result<u64> pinned = u64{0};
+          while (pinned.has_value() && *pinned == 0) pinned = object->pin(cpu, page, 1, &at);
+          if (!pinned.has_value()) continue;
+          if (MUST(object->page(cpu, page, Access::write)).value != at) __builtin_trap();  // I1
+          object->unpin(cpu, page, 1);
+        } else if (what < 4) {
+          AddressSpace& space = *spaces[random.below(2)];
+          auto at = space.map(
+              cpu, {.memory = *object, .pages = kPages, .prot = Protection::read_write, .max = Protection::read_write});
+          if (!at.has_value()) continue;
+          for (u32 touch = 0; touch < 20; ++touch) {
+            std::ignore = space.handle_fault(cpu, *at + random.below(kPages) * kPageSize,
+                                             random.below(2) == 0 ? Access::write : Access::read);
+          }
+          for (Progress p; !p.finished;) p = MUST(space.unmap(cpu, *at, kPages * kPageSize));
+        } else {
+          auto page = object->page(cpu, random.below(kPages), random.below(2) == 0 ? Access::write : Access::read);
+          if (page.status() == Status::restart) std::ignore = object->withdraw(cpu);
+        }
+        if (&cpu == &m.cpu()) {
+          m.machine().orphans.adopt(cpu);
+          cpu.work.run(cpu, 4);
+        }
+      }
+    });
+    EXPECT_GT(clones.load(), 20u);
   }
   EXPECT_EQ(m.baseline(), before);
 }

@@ -44,31 +44,32 @@ void TlbRequests::answer(Cpu& cpu) {
   });
 }
 
-void TlbBatch::flush(Cpu& cpu, AddressSpace& space) {
+void TlbBatch::flush(Cpu& cpu) {
   if (count_ > 0) {
     cpu.tlb.batch = this;
     // The changed entries are written before the spaces are read: the walk is sequentially consistent, and a CPU that
     // loads the space publishes it with a full barrier in between (the load of the root).
     thread_fence(kSeqCst);
-    space.cpus.for_each([&](u32 index) {
+    space_.cpus.for_each([&](u32 index) {
       if (index == cpu.index) return;
       Cpu& other = *cpu.machine.cpus[index];
-      if (other.space.load(kSeqCst) != &space) return;
+      if (other.space.load(kSeqCst) != &space_) return;
       cpu.tlb.pending.fetch_add(1, kRelaxed);
       other.tlb.askers.add(cpu.index);
       arch::interrupt_cpu(cpu, other);
     });
-    if (cpu.space.load(kRelaxed) == &space) flush_local();
+    if (cpu.space.load(kRelaxed) == &space_) flush_local();
     while (cpu.tlb.pending.load(kAcquire) != 0) {  // pairs with answer()
       cpu.tlb.answer(cpu);
       arch::relax();
     }
   }
+  space_.flushes_due.fetch_sub(1, kRelease);  // pairs with AddressSpace::withdraw()
   FrameAllocator& frames = cpu.machine.frames;
   while (tables_ != Frame::kNone) {
     Frame& frame = frames.at(tables_);
     tables_ = frame.next;
-    frames.free(cpu, space.group(), &frame);
+    frames.free(cpu, space_.group(), &frame);
   }
   count_ = 0;
   pages_ = 0;

@@ -3,6 +3,7 @@
 //
 // Invariants   I1 a batch is flushed before it dies, and while its owner holds no lock: a CPU that spins for our lock
 //                 with interrupts off could not answer.
+//              I2 it is made before its owner takes the space's lock: AddressSpace::flushes_due counts those between.
 // Several CPUs the space's `cpus` are looked at, and those that have it loaded (Cpu::space) are interrupted; flush()
 // spins
 //              until they have answered and answers others meanwhile, so two that ask each other both go on. A CPU
@@ -35,7 +36,7 @@ struct TlbRequests {
 
 class TlbBatch {
  public:
-  TlbBatch() = default;
+  explicit TlbBatch(AddressSpace& space);
   TlbBatch(const TlbBatch&) = delete;
   TlbBatch& operator=(const TlbBatch&) = delete;
   ~TlbBatch() {
@@ -46,18 +47,20 @@ class TlbBatch {
   // A page table that has become empty: freed, and uncharged from the space's group, by flush().
   void add_table(Cpu& cpu, Frame& frame);
   bool empty() const { return count_ == 0 && tables_ == Frame::kNone; }
-  void flush(Cpu& cpu, AddressSpace& space);
+  // Once.
+  void flush(Cpu& cpu);
   // This CPU's TLB only.
   void flush_local() const;
 
  private:
-  static constexpr u32 kRanges = 8;
+  static constexpr u32 kRanges = 6;  // few enough for a batch to be cleared in line
   static constexpr u64 kSinglePages = 64;
 
   struct Range {
     VirtAddr first;
     u64 pages = 0;
   };
+  AddressSpace& space_;
   Range ranges_[kRanges];
   u32 count_ = 0;
   u64 pages_ = 0;

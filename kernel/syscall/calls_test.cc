@@ -140,6 +140,25 @@ TEST_F(CallsTest, UnknownNumbersAreAnsweredSo) {
   }
 }
 
+TEST_F(CallsTest, MemoryCloneSaysWhatItDoesNotClone) {
+  const u64 group = of(ObjectKind::group).value;
+  const auto clone = [&](CapIndex memory) { return k.call(t, Call::memory_clone, memory, {group}); };
+  const CapIndex memory = k.call(t, Call::memory_create, CapIndex(group), {9, 0}).cap();
+  const CapIndex part = k.call(t, Call::cap_derive, memory, {all_rights(ObjectKind::memory), u64{9} << 32}).cap();
+  EXPECT_TRUE(clone(part).is(Status::missing_right));  // although it is all
+  EXPECT_TRUE(clone(k.call(t, Call::memory_create, CapIndex(group), {9, 2}).cap()).is(Status::not_supported));
+  const CapIndex domain = k.call(t, Call::dma_create, of(ObjectKind::kernel_control), {group}).cap();
+  ASSERT_TRUE(k.call(t, Call::dma_map, domain, {memory.value, 3, 1}).ok());
+  EXPECT_TRUE(clone(memory).is(Status::busy));
+  ASSERT_TRUE(k.call(t, Call::dma_release, domain).ok());
+  const auto made = clone(memory);
+  ASSERT_TRUE(made.ok());
+  const auto info = k.call(t, Call::memory_info, made.cap());
+  EXPECT_EQ(info.word[0], 9u);
+  EXPECT_EQ(info.word[1], 1u);
+  EXPECT_TRUE(clone(made.cap()).ok());
+}
+
 // --- Allocation failures
 
 class SweepTest : public CallsTest {
@@ -171,6 +190,7 @@ TEST_F(SweepTest, CallsThatCreateGiveEverythingBack) {
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 0}, 1), 1u);
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 1}, 1), 20u);
   EXPECT_GE(sweep(Call::memory_create, group(), {20, 2}, 1), 1u);
+  EXPECT_GE(sweep(Call::memory_clone, of(ObjectKind::memory), {group().value}, 1), 1u);
   EXPECT_GE(sweep(Call::group_create, group(), {'g'}, 1), 2u);
   EXPECT_GE(sweep(Call::context_create, group(), {}, 1), 1u);
   EXPECT_GE(sweep(Call::interrupt_create, of(ObjectKind::interrupt_control), {group().value, 7, 0}, 1), 1u);

@@ -11,6 +11,7 @@
 
 #include "abi/calls.h"
 #include "kernel/core/entry.h"
+#include "kernel/core/scheduler_check_test.h"
 #include "kernel/ipc/fast.h"
 #include "kernel/mm/machine_rig_test.h"
 #include "kernel/syscall/objects.h"

@@ -36,7 +36,8 @@ Result<CapIndex> memory_create(CallContext& c, ResourceGroup& group, u64 pages, 
   if (pages == 0) return Status::invalid_argument;
   const bool contiguous = (flags & kContiguous) != 0;
   RefPtr<MemoryObject> memory = std::move(c.thread.unfinished);  // this call's, or of one whose registers were changed
-  if (!memory || &memory->group() != &group || memory->pages() != pages || memory->contiguous() != contiguous) {
+  if (!memory || &memory->group() != &group || memory->pages() != pages || memory->contiguous() != contiguous ||
+      memory->is_clone()) {
     memory = contiguous ? TRY(MemoryObject::create_contiguous(c.cpu, group, pages))
                         : TRY(MemoryObject::create_anonymous(c.cpu, group, pages));
   }
@@ -53,6 +54,19 @@ Result<MemoryInfoResult> memory_info(CallContext& c, MemoryObject& memory) {
   ScopeRange window = ScopeRange::of(c.target().scope, memory.pages());
   return MemoryInfoResult{window.count, memory.contiguous() ? window.count : memory.committed_pages(),
                           u64(memory.form())};
+}
+
+Result<CapIndex> memory_clone(CallContext& c, MemoryObject& memory, ResourceGroup& group) {
+  if (c.target().scope != 0) return Status::missing_right;
+  RefPtr<MemoryObject> clone = std::move(c.thread.unfinished);
+  if (!clone || !clone->is_clone_of(memory) || &clone->group() != &group) {
+    clone = TRY(MemoryObject::create_clone(c.cpu, group, memory));
+  }
+  if (const Status status = memory.clone_into(c.cpu, *clone).status(); status != Status::ok) {
+    if (status == Status::restart) c.thread.unfinished = std::move(clone);
+    return status;
+  }
+  return c.publish(clone);
 }
 
 Result<u64> space_map(CallContext& c, AddressSpace& space, u64 memory, u64 first_page, u64 pages, u64 protection,

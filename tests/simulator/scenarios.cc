@@ -1,6 +1,7 @@
 // What the simulated machines do. Each scenario keeps an account of what user mode can see, and says at the end what
 // must be so.
 #include "tests/simulator/scenarios.h"
+#include "kernel/mm/machine_rig_test.h"
 
 namespace keel::simulator {
 namespace {
@@ -378,27 +379,35 @@ std::function<void()> sets(World& w) {
   };
 }
 
-// word_wait and word_wake as a lock uses them.
-std::function<void()> words(World& w) {
+// word_wait and word_wake as a lock uses them. With `cloned`, while the memory is cloned, so that the word changes its
+// frame: a thread finds it through the page tables, or faults. Nothing comes between finding and using it, as a flush
+// waits for this CPU; the simulator has no other TLB.
+std::function<void()> lock_of_words(World& w, bool cloned) {
   Process& p = w.process();
-  auto memory = MUST(MemoryObject::create_anonymous(w.now_on(), w.machine().root_group(), 1));
+  auto memory = MUST(MemoryObject::create_anonymous(w.now_on(), w.machine().root_group(), 9));
   const VirtAddr at = MUST(p.space()->map(
-      w.now_on(), {.memory = *memory, .pages = 1, .prot = Protection::read_write, .max = Protection::read_write}));
+      w.now_on(), {.memory = *memory, .pages = 9, .prot = Protection::read_write, .max = Protection::read_write}));
   MUST(p.space()->populate(w.now_on(), at, kPageSize));
-  auto* word = reinterpret_cast<Atomic<u32>*>(memory->existing_page(w.now_on(), 0)->value);
+  const auto find_word = [&w, &p, at]() -> Atomic<u32>* {
+    const auto mapped = p.space()->lookup(w.now_on(), at);
+    if (!mapped || !allows(mapped->flags.protection, Access::write)) return nullptr;
+    return reinterpret_cast<Atomic<u32>*>(mapped->address.value);
+  };
   auto inside = std::make_shared<u32>(0);
   auto entered = std::make_shared<u32>(0);
-  const u32 count = u32(2 + w.random(3));
+  const u32 count = u32(2 + w.random(3)), rounds = cloned ? 12 : 3;
   for (u32 i = 0; i < count; ++i) {
     // 0 free, 1 taken, 2 taken and somebody may wait (Drepper, Futexes Are Tricky).
     struct State {
       enum { want, waited, in, out } at = want;
-      u32 left = 3;
+      u32 left;
       bool contended = false;
     };
-    auto state = std::make_shared<State>();
+    auto state = std::make_shared<State>(State{.left = rounds});
     w.thread(p, kNormalLevel, [=, &w](Thread&, const Answer&) -> Act {
       State& s = *state;
+      Atomic<u32>* const word = s.at == State::out ? nullptr : find_word();
+      if (word == nullptr && s.at != State::out) return fault(at.value);
       for (;;) {
         switch (s.at) {
           case State::want:
@@ -431,11 +440,42 @@ std::function<void()> words(World& w) {
       }
     });
   }
+  if (cloned) {
+    // What a clone holds does not change any more.
+    struct Clone {
+      CapIndex capability;
+      u32 word = 0;
+    };
+    const CapIndex original = w.give(p, *memory), group = w.give(p, w.machine().root_group());
+    const auto word_of = [&w, &p](CapIndex clone) {
+      auto& object = static_cast<MemoryObject&>(*MUST(p.caps.find(clone))->object);
+      return reinterpret_cast<Atomic<u32>*>(MUST(object.existing_page(w.now_on(), 0)).value)->load(kSeqCst);
+    };
+    auto clones = std::make_shared<std::vector<Clone>>();
+    w.thread(p, kNormalLevel + 1, [=, &w, left = 40, asked = false](Thread&, const Answer& last) mutable -> Act {
+      if (std::exchange(asked, false) && last.status == Status::ok) {
+        const CapIndex made(last.word[0]);
+        clones->push_back({made, word_of(made)});
+      }
+      for (const Clone& clone : *clones) {
+        if (word_of(clone.capability) != clone.word) w.fail("a clone has changed");
+      }
+      if (left-- == 0) return leave();
+      if (w.chance(3)) return compute(w.random(500));
+      asked = clones->empty() || w.chance(2);
+      if (asked) return ask(Call::memory_clone, original, {group.value});
+      const CapIndex gone = clones->back().capability;
+      clones->pop_back();
+      return ask(Call::cap_delete, gone);
+    });
+  }
   w.keep([m = std::move(memory)]() mutable { m.reset(); });
-  return [&w, entered, count] {
-    if (*entered != count * 3) w.fail("somebody never got the lock");
+  return [&w, entered, all = count * rounds] {
+    if (*entered != all) w.fail("somebody never got the lock");
   };
 }
+std::function<void()> words(World& w) { return lock_of_words(w, false); }
+std::function<void()> clones(World& w) { return lock_of_words(w, true); }
 
 // Derivation, also for a time, binding, transfer by grant, deletion and use against two revocations.
 std::function<void()> revokes(World& w) {
@@ -568,9 +608,9 @@ std::function<void()> churn(World& w) {
 
 }  // namespace
 
-const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths},  {"forwards", &forwards}, {"signals", &signals},
-                               {"sets", &sets},   {"words", &words},    {"revokes", &revokes},   {"churn", &churn},
-                               {"mix", &mix},     {"balance", &balance}};
+const Scenario kScenarios[] = {{"calls", &calls}, {"deaths", &deaths},   {"forwards", &forwards}, {"signals", &signals},
+                               {"sets", &sets},   {"words", &words},     {"revokes", &revokes},   {"churn", &churn},
+                               {"mix", &mix},     {"balance", &balance}, {"clones", &clones}};
 const u32 kScenarioCount = sizeof(kScenarios) / sizeof(kScenarios[0]);
 
 }  // namespace keel::simulator

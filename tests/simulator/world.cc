@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "kernel/core/scheduler_check_test.h"
 #include "kernel/ipc/fast.h"
 
 namespace keel::simulator {
@@ -165,7 +166,7 @@ void World::user(Cpu& cpu, Thread& t) {
   }
   if (act.fault) {
     s.resume = arch::ResumeKind::interrupted;
-    (void)enter_page_fault(cpu, kNowhere, 0);
+    (void)enter_page_fault(cpu, act.fault_at != 0 ? act.fault_at : kNowhere, act.fault_at != 0 ? 2 : 0);
     return;
   }
   s.rax = u64(act.call) | act.descriptor;
@@ -235,13 +236,7 @@ World::Baseline World::baseline() {
   }
   const auto s = machine_->frames.statistics();
   auto& root = machine_->root_group();
-  return {s.free,
-          s.kernel,
-          s.user,
-          s.page_table,
-          machine_->heap.bytes_in_use(),
-          root.usage(Resource::frames),
-          root.usage(Resource::kernel_bytes)};
+  return {s.free, s.kernel, s.user, s.page_table, root.usage(Resource::frames), root.usage(Resource::kernel_bytes)};
 }
 
 void World::finish() {
@@ -267,13 +262,13 @@ void World::finish() {
   }
   const Baseline after = baseline();
   if (after != before_) {
-    std::fprintf(stderr, "before: free %llu kernel %llu user %llu tables %llu heap %llu frames %llu bytes %llu\n",
+    std::fprintf(stderr, "before: free %llu kernel %llu user %llu tables %llu frames %llu bytes %llu\n",
                  (unsigned long long)before_.free, (unsigned long long)before_.kernel, (unsigned long long)before_.user,
-                 (unsigned long long)before_.page_table, (unsigned long long)before_.heap,
-                 (unsigned long long)before_.frames, (unsigned long long)before_.bytes);
-    std::fprintf(stderr, "after:  free %llu kernel %llu user %llu tables %llu heap %llu frames %llu bytes %llu\n",
+                 (unsigned long long)before_.page_table, (unsigned long long)before_.frames,
+                 (unsigned long long)before_.bytes);
+    std::fprintf(stderr, "after:  free %llu kernel %llu user %llu tables %llu frames %llu bytes %llu\n",
                  (unsigned long long)after.free, (unsigned long long)after.kernel, (unsigned long long)after.user,
-                 (unsigned long long)after.page_table, (unsigned long long)after.heap, (unsigned long long)after.frames,
+                 (unsigned long long)after.page_table, (unsigned long long)after.frames,
                  (unsigned long long)after.bytes);
     fail("not everything was given back");
   }

@@ -36,7 +36,8 @@ struct Act {
   u64 descriptor = 0;
   bool compute = false;  // only passes time
   u64 compute_ns = 0;    // so much of it, on all CPUs
-  bool fault = false;    // touches what is not there
+  bool fault = false;    // writes to `fault_at`, which does not let it, or touches what is not there
+  u64 fault_at = 0;
 };
 
 inline Act compute(u64 ns = 0) {
@@ -48,9 +49,10 @@ inline Act compute(u64 ns = 0) {
 inline Act ask(Call call, CapIndex capability = kNoCapability, std::vector<u64> words = {}, u64 descriptor = 0) {
   return {call, capability, std::move(words), descriptor};
 }
-inline Act fault() {
+inline Act fault(u64 at = 0) {
   Act act;
   act.fault = true;
+  act.fault_at = at;
   return act;
 }
 inline Act leave() { return ask(Call::thread_exit); }
@@ -119,7 +121,7 @@ class World final : public arch::Simulation::Body {
   void enter(Cpu& cpu, Thread& thread);
   void check_all();
   struct Baseline {
-    u64 free, kernel, user, page_table, heap, frames, bytes;
+    u64 free, kernel, user, page_table, frames, bytes;
     bool operator==(const Baseline&) const = default;
   };
   Baseline baseline();

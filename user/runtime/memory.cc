@@ -37,6 +37,13 @@ Result<Mapping> Mapping::create(u64 pages, Cap* memory) {
   return mapping;
 }
 
+Result<Mapping> Mapping::clone(CapIndex original, Cap* memory) {
+  Cap made = TRY(own(sys::memory_clone(original, self().group)));
+  Mapping mapping = TRY(map(made.get(), Access::read_write));
+  if (memory != nullptr) *memory = std::move(made);
+  return mapping;
+}
+
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   if (this != &other) {
     reset();

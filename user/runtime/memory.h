@@ -26,6 +26,8 @@ class Mapping {
   static Result<Mapping> map(CapIndex memory, Access access, u64 first_page = 0, u64 pages = 0);
   // Fresh zeroed memory. With `memory`, its capability is handed out, to share it.
   static Result<Mapping> create(u64 pages, Cap* memory = nullptr);
+  // A copy of that memory as it is now, for reading and writing. What neither side writes to stays shared.
+  static Result<Mapping> clone(CapIndex original, Cap* memory = nullptr);
 
   std::byte* data() const { return address_; }
   u64 size() const { return bytes_; }

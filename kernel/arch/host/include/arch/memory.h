@@ -12,6 +12,7 @@ inline PhysAddr virt_to_phys(const void* address) { return PhysAddr(reinterpret_
 
 namespace arch {
 inline void zero_page(void* page) { std::memset(page, 0, kPageSize); }
+inline void copy_page(void* to, const void* from) { std::memcpy(to, from, kPageSize); }
 }  // namespace arch
 
 }  // namespace keel

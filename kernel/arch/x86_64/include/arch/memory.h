@@ -37,6 +37,11 @@ inline void zero_page(void* page) {
   u64 words = kPageSize / 8;
   asm volatile("rep stosq" : "+D"(page), "+c"(words) : "a"(0) : "memory");
 }
+inline void copy_page(void* to, const void* from) {
+  // SAFETY: as above; nobody writes to `from` meanwhile.
+  u64 words = kPageSize / 8;
+  asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+}
 
 // Whether this CPU can run Keel, and the name of the first feature it lacks.
 const char* missing_cpu_feature();
