@@ -34,6 +34,12 @@ def test_crowd(smp):
     run('crowd', seed=1, amount=10_000_000 if LONG else 60_000, smp=smp)
 
 
+@cases(smp=[1, 2, 4, 8] if LONG else [1, 2])
+def test_clones(smp):
+    """Copies of memory that threads and a child process write to at that time. Emulated CPUs that share one take long to flush their TLBs."""
+    run('clones', seed=1, amount=(5000 if LONG else 60) if smp <= 2 else 100, smp=smp)
+
+
 @cases(smp=[1, 2, 4, 8, 16] if LONG else [1, 2])
 def test_attack(smp):
     with Guest(smp=smp, initrd=qemu.build_dir() / 'attack.img', append=f'seed=1 test={10**8 if LONG else 10**6}', limit=LIMIT) as guest:

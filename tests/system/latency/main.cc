@@ -165,6 +165,24 @@ void populate() {
   const CapIndex memory = need(sys::memory_create(self().group, 64, 0), "memory_create");
   static_cast<void>(need(sys::space_map(self().space, memory.value, 0, 64, 3 | 16, 0), "space_map"));
 }
+void clone() {
+  constexpr u64 kPages = 70'000;  // three levels of radix nodes
+  const CapIndex memory = need(sys::memory_create(self().group, kPages, 0), "memory_create");
+  const u64 at = need(sys::space_map(self().space, memory.value, 0, kPages, 3, 0), "space_map");
+  const auto touch = [&](u64 step) {
+    for (u64 page = 0; page < kPages; page += step) *reinterpret_cast<volatile u64*>(at + page * kPageSize) = page;
+  };
+  touch(1);
+  // A table's worth of mappings that each cover a part of it, so that a withdrawal goes from page to page.
+  for (u64 page = 0; page < 512; page += 16) {
+    static_cast<void>(need(sys::space_map(self().space, memory.value, page, 16, 3 | 16, 0), "space_map"));
+  }
+  for (u32 i = 0; i < 4; ++i) {
+    const CapIndex made = need(sys::memory_clone(memory, self().group), "memory_clone");
+    touch(i < 2 ? 300 : 1);  // copies nodes, all full, and pages
+    need(sys::cap_delete(made).status(), "cap_delete");
+  }
+}
 void list() {
   const Child c = child();
   const u64 bell =
@@ -206,8 +224,8 @@ int main() {
   need(sys::space_unmap(self().space, here, kPageSize).status(), "space_unmap");
   g_code = code.value;
   need(sys::thread_set_level(self().thread, kNormalLevel).status(), "level");
-  constexpr void (*kWhat[])() = {&revoke, &teardown, &threads,    &words,    &port, &dma,
-                                 &log,    &eager,    &contiguous, &populate, &list, &exit};
+  constexpr void (*kWhat[])() = {&revoke, &teardown,   &threads,  &words, &port, &dma,  &log,
+                                 &eager,  &contiguous, &populate, &list,  &exit, &clone};
   const u64 n = report::amount();
   if (n < sizeof(kWhat) / sizeof(kWhat[0])) kWhat[n]();
   sleep_until(after(200 * kMillisecond));  // what is left over
