@@ -317,6 +317,42 @@ u64 map_touch_unmap(u64 pages) {
   return at;
 }
 
+// A fault on each page of memory whose pages are there: mapped, `write`n to or read for the first time.
+u64 first_touch(CapIndex memory, u64 pages, bool write) {
+  u64 next = need(sys::space_map(self().space, memory.value, 0, pages, write ? 3 : 1, 0), "map");
+  const u64 at = next;
+  const u64 cost = median(
+      [&] {
+        auto* word = reinterpret_cast<volatile u64*>(next);
+        if (write) {
+          *word = 1;
+        } else {
+          (void)*word;
+        }
+        next += kPageSize;
+      },
+      u32(pages) - 200, 200);
+  need(sys::space_unmap(self().space, at, pages * kPageSize).status(), "unmap");
+  return cost;
+}
+
+void bench_clones() {
+  constexpr u64 kPages = 16'384;
+  const CapIndex memory = need(sys::memory_create(self().group, kPages, 1), "memory");
+  const u64 at = need(sys::space_map(self().space, memory.value, 0, kPages, 3, 0), "map");
+  CapIndex clone;
+  const auto touch = [&] {
+    if (clone.value != 0) (void)sys::cap_delete(clone);
+    for (u64 i = 0; i < kPages; ++i) *reinterpret_cast<volatile u64*>(at + i * kPageSize) = i;
+  };
+  figure("clone_64m", median([&] { clone = need(sys::memory_clone(memory, self().group), "clone"); }, 3, 1, touch));
+  figure("fault_cow", first_touch(clone, 2048, true));
+  need(sys::space_unmap(self().space, at, kPages * kPageSize).status(), "unmap");
+  const CapIndex resident = need(sys::memory_create(self().group, 2048, 1), "memory");
+  figure("fault_file_cached", first_touch(resident, 2048, false));
+  for (const CapIndex gone : {clone, memory, resident}) (void)sys::cap_delete(gone);
+}
+
 // How late the highest thread is, at worst, when its timer goes off while another makes processes and memory.
 void bench_wake_under_load() {
   static constinit volatile bool stop = false;
@@ -562,6 +598,7 @@ int main() {
              (void)sys::space_protect(self().space, at, kPageSize, 3);
            }));
   }
+  bench_clones();
   bench_messages();
   bench_sizes();
   bench_wake_under_load();
