@@ -6,9 +6,9 @@
 
 #include "kernel/core/entry.h"
 #include "kernel/core/machine.h"
-#include "kernel/platform/early.h"
 #include "kernel/platform/boot_info.h"
 #include "kernel/platform/boot_options.h"
+#include "kernel/platform/early.h"
 
 namespace keel {
 namespace {

@@ -1,6 +1,7 @@
 // Random numbers, the log, the machine's counters, power.
 #include <string.h>
 
+#include <arch/context.h>
 #include <arch/power.h>
 
 #include "kernel/cap/audit.h"
@@ -115,6 +116,12 @@ Result<u64> config_set(CallContext& c, KernelControl&, u64 number, u64 value) {
   const u32 previous = TRY(platform.set(c.cpu, knob, u32(value)));
   if (weakens) audit_weaken(c.cpu, c.process(), knob.knob, u32(value));
   return previous;
+}
+
+Result<void> cpus_start(CallContext& c, KernelControl&) {
+  if (c.cpu.index != 0) return c.go_to(*c.machine().cpus[0]);
+  arch::hasten_cpus(c.cpu);
+  return {};
 }
 
 Result<void> kernel_console(CallContext& c, KernelControl&, u64 enabled) {

@@ -23,6 +23,9 @@ void line(format_detail::FormatString<std::type_identity_t<Args>...> string, con
   say(format_to(text, string, args...));
 }
 
+// There are no buses to look at first: the other CPUs join now.
+inline void start_cpus() { static_cast<void>(sys::cpus_start(find_capability("control"))); }
+
 [[noreturn]] inline void end(bool good) {
   static_cast<void>(sys::system_power(find_capability("control"), good ? 1 : 2));
   for (;;) static_cast<void>(sys::yield());

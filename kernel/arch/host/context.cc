@@ -11,6 +11,7 @@ namespace keel::arch {
 
 u64 read_clock(Cpu& cpu) { return cpu.arch.clock += cpu.arch.clock_step; }
 void set_timer(Cpu& cpu, u64 deadline_ns) { cpu.arch.timer_ns = deadline_ns; }
+void hasten_cpus(Cpu&) {}
 void interrupt_self(Cpu& cpu) { cpu.arch.self_interrupt = true; }
 void interrupt_cpu(Cpu&, Cpu& to) { to.arch.ipi.store(true, kSeqCst); }
 void relax() {

@@ -25,10 +25,10 @@ HIDDEN [[noreturn]] void startup_cpu(keel::Cpu& cpu);
 namespace keel::arch {
 namespace {
 
-// The manual asks for 10 ms. The rest lets the device manager look at the buses alone: where addresses of devices
-// change while other CPUs use theirs, QEMU before 8.1 loses accesses (docs/subsystems/multiprocessor.md, "The
-// emulator").
-constexpr u64 kInitWaitNs = 100'000'000;
+constexpr u64 kInitWaitNs = 10'000'000;
+// Unless somebody asks before. It is for the device manager to look at the buses alone: where the addresses of devices
+// change while other CPUs use theirs, QEMU before 8.1 loses accesses (docs/subsystems/multiprocessor.md, "The emulator").
+constexpr u64 kPatienceNs = 500'000'000;
 constexpr u64 kStartupWaitNs = 200'000;
 constexpr u64 kAnswerWaitNs = 5'000'000'000;  // emulated CPUs share a real one
 
@@ -37,6 +37,17 @@ class Starter final : public TimerEntry {
  public:
   u32 apic_ids[kMaxCpus] = {};
   u32 count = 0;  // CPUs to start
+
+  void begin(Cpu& cpu) {
+    for (u32 i = 0; i < count; ++i) send_init(apic_ids[i]);
+    earliest_ns_ = cpu.now_ns() + kInitWaitNs;
+    cpu.timers.add(cpu, *this, Deadline(cpu.now_ns() + kPatienceNs));
+  }
+  void hasten(Cpu& cpu) {
+    if (sent_ != 0 || !is_queued()) return;
+    TimerQueue::remove(cpu, *this);
+    cpu.timers.add(cpu, *this, Deadline(earliest_ns_));
+  }
   void expired(Cpu& cpu) override {
     if (cpu.machine.cpu_count.load(kAcquire) == count + 1) return;
     if (sent_ == 2) return name_missing(cpu);
@@ -57,9 +68,11 @@ class Starter final : public TimerEntry {
   }
 
   u32 sent_ = 0;
+  u64 earliest_ns_ = 0;
 };
 // SAFETY: constructed once, in start_other_cpus(), and never destroyed.
 alignas(Starter) constinit char starter_storage[sizeof(Starter)]{};
+constinit Starter* the_starter = nullptr;
 
 // SAFETY: a page of the first MiB, which belongs to nobody else (kernel/platform/early.cc).
 template <class T>
@@ -99,6 +112,7 @@ Result<Cpu*> make_cpu(Cpu& boot_cpu, u32 index) {
 
 Result<void> start_other_cpus(Cpu& boot_cpu, std::span<const u32> apic_ids) {
   Starter& starter = *new (starter_storage) Starter();
+  the_starter = &starter;
   for (u32 id : apic_ids) {
     if (id == local_apic_id() || starter.count + 1 == kMaxCpus) continue;
     startup_cpus[starter.count] = TRY(make_cpu(boot_cpu, starter.count + 1));
@@ -107,9 +121,12 @@ Result<void> start_other_cpus(Cpu& boot_cpu, std::span<const u32> apic_ids) {
   if (starter.count == 0) return {};
   startup_root = kernel_root().value;
   write_startup_pages();
-  for (u32 i = 0; i < starter.count; ++i) send_init(starter.apic_ids[i]);
-  boot_cpu.timers.add(boot_cpu, starter, Deadline(boot_cpu.now_ns() + kInitWaitNs));
+  starter.begin(boot_cpu);
   return {};
+}
+
+void hasten_cpus(Cpu& boot_cpu) {
+  if (the_starter != nullptr) the_starter->hasten(boot_cpu);
 }
 
 }  // namespace keel::arch

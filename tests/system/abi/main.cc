@@ -211,6 +211,7 @@ void test_leaks(u32 rounds) {
 }  // namespace
 
 int main() {
+  report::start_cpus();
   report::say("TAP version 13");
   make_code();
   test_rights();

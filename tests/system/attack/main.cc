@@ -242,6 +242,7 @@ void race_page(u64 count) {
 }  // namespace
 
 int main() {
+  report::start_cpus();
   u64 guesses = report::amount();
   if (guesses == 0) guesses = 1'000'000;
   g_state = need(sys::random_get(1), "random").r0;

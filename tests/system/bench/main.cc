@@ -475,6 +475,7 @@ void bench_pairs(u32 pairs) {
 
 // What several CPUs cost, and what they do not cost: booted with four of them.
 void bench_several_cpus() {
+  report::start_cpus();
   while (sys::system_info(find_capability("control"))->cpus < 4) rest(1'000'000);
   pin(self().thread, 0);
   rest(20'000'000);

@@ -97,6 +97,7 @@ void one(u64 n, u64 code) {
 }  // namespace
 
 int main() {
+  report::start_cpus();
   u64 wanted = report::amount();
   if (wanted < 2 * kWarmUp) wanted = 10'000;
   const CapIndex memory = need(sys::memory_create(self().group, 1, 0), "memory_create");

@@ -125,6 +125,7 @@ void disturb(std::span<const CapIndex> victims) {
 }  // namespace
 
 int main() {
+  report::start_cpus();
   const u64 wanted = report::amount() == 0 ? 60'000 : report::amount();
   crowd.calls_each = wanted / kClients;
   report::need(sys::thread_set_level(self().thread, kNormalLevel + 4).status(), "crowd", "level");

@@ -109,6 +109,7 @@ void round(const CpioEntry& file, fuzz::Account& account, CapIndex account_memor
 }  // namespace
 
 int main() {
+  report::start_cpus();
   const u64 wanted = [] {
     const u64 value = report::amount();
     return value == 0 ? 1'000'000 : value;

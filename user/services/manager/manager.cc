@@ -532,6 +532,7 @@ void Manager::scan_devices() {
     if (!adopted.has_value()) return log_warning("{}: its device: {}", text_of(r.name), adopted.error());
   }
   scanned_ = true;
+  static_cast<void>(sys::cpus_start(authority_.control));  // the buses have been looked at
 }
 
 // The first driver that is for the device gets it.

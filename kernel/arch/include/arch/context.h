@@ -18,6 +18,8 @@ void set_timer(Cpu& cpu, u64 deadline_ns);
 void interrupt_self(Cpu& cpu);
 // Makes another CPU enter the kernel, by enter_ipi(), as soon as it lets interrupts in.
 void interrupt_cpu(Cpu& from, Cpu& to);
+// Starts the CPUs that wait to be started, on the boot CPU; if none does, does nothing.
+void hasten_cpus(Cpu& boot_cpu);
 // Brings a thread's FS and GS base, vector state and address space into the CPU, after saving what was there.
 void load_thread(Cpu& cpu, Thread& next);
 // Saves what is in the CPU of cpu.loaded into its state; nothing is loaded afterwards.
