@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "kernel/core/random.h"
+#include "kernel/platform/random.h"
 
 namespace keel {
 

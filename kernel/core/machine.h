@@ -10,7 +10,6 @@
 #include "kernel/core/clock.h"
 #include "kernel/core/cpu.h"
 #include "kernel/core/process.h"
-#include "kernel/core/random.h"
 #include "kernel/core/words.h"
 #include "kernel/group/group.h"
 #include "kernel/mm/fault_injector.h"
@@ -20,6 +19,7 @@
 #include "kernel/object/singletons.h"
 #include "kernel/platform/boot_info.h"
 #include "kernel/platform/platform.h"
+#include "kernel/platform/random.h"
 #include "kernel/trace/log.h"
 
 namespace keel {

@@ -1,4 +1,4 @@
-#include "kernel/core/random.h"
+#include "kernel/platform/random.h"
 
 #include <bit>
 
