@@ -39,11 +39,11 @@ class Cpu {
   bool reschedule = false;               // something that should run before `current` became ready
   bool timer_stale = true;               // the hardware timer may not fit the timer queue and the quantum any more
   u64 context_since = 0;                 // time stamp up to which `context`, or idling, has been charged
-  u64 quantum_end_ns = 0;
-  u64 budget_end_ns = kNever;  // when the context's account must be asked whether it may run on
-  u64 timer_set_ns = kNever;   // what the hardware timer is set to
-  u64 idle_tsc = 0;            // time stamps that were charged to nobody
-  u64 reserved_ppm = 0;        // millionths of this CPU that real-time reservations hold
+  u64 quantum_end_ns = 0;                // 0: it is idle, or the current thread gives up what is left
+  u64 budget_end_ns = kNever;            // when the context's account must be asked whether it may run on
+  u64 timer_set_ns = kNever;             // what the hardware timer is set to
+  u64 idle_tsc = 0;                      // time stamps that were charged to nobody
+  u64 reserved_ppm = 0;                  // millionths of this CPU that real-time reservations hold
   static constexpr u64 kNever = ~u64{0};
 
   Machine& machine;

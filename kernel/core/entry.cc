@@ -114,7 +114,7 @@ bool serve_others(Cpu& cpu) {
 Thread* leave_kernel(Cpu& cpu) {
   bool work_left = serve_others(cpu);
   Thread* next = cpu.current;
-  const bool stays_idle = cpu.current == nullptr && cpu.context == nullptr && cpu.scheduler.ready_count() == 0;
+  const bool stays_idle = cpu.current == nullptr && cpu.quantum_end_ns == 0 && cpu.scheduler.ready_count() == 0;
   if (!stays_idle && !may_run_on(cpu)) {
     const u64 tsc = cpu.now_tsc();
     const u64 now = cpu.machine.clock.ns_at(tsc);
@@ -123,6 +123,7 @@ Thread* leave_kernel(Cpu& cpu) {
     cpu.current = nullptr;
     cpu.reschedule = false;
     next = pick(cpu, tsc);
+    cpu.quantum_end_ns = 0;
     if (next != nullptr) {
       cpu.quantum_end_ns = now + (next->quantum_left_ns != 0 ? next->quantum_left_ns : Scheduler::kQuantumNs);
       next->quantum_left_ns = 0;

@@ -23,8 +23,7 @@
 //              I4 what is shared is not written to: no slot of a shared node, no byte of a shared page.
 //              I5 a region is in regions_ from its first mapping until the flush after its last one.
 // Locks        lock_ (rank memory) guards the radix tree as far as it is not shared, and the withdrawal. Taken inside
-// an
-//              address space's lock. Shares change under the locks of different objects: they are atomic.
+//              an address space's lock. Shares change under the locks of different objects: they are atomic.
 // Lifetime     the last reference puts the object on a work queue; its frames go back 64 a step.
 // Costs        page(): <= 3 levels below the root for 512 GiB, none up to 8 pages; zeroing a new page is 512 stores.
 //              A clone: its regions' page tables, and 8 counts. A page's withdrawal: a visit to each region.

@@ -27,7 +27,8 @@ namespace {
 
 constexpr u64 kInitWaitNs = 10'000'000;
 // Unless somebody asks before. It is for the device manager to look at the buses alone: where the addresses of devices
-// change while other CPUs use theirs, QEMU before 8.1 loses accesses (docs/subsystems/multiprocessor.md, "The emulator").
+// change while other CPUs use theirs, QEMU before 8.1 loses accesses (docs/subsystems/multiprocessor.md, "The
+// emulator").
 constexpr u64 kPatienceNs = 500'000'000;
 constexpr u64 kStartupWaitNs = 200'000;
 constexpr u64 kAnswerWaitNs = 5'000'000'000;  // emulated CPUs share a real one
