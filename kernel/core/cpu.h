@@ -40,6 +40,7 @@ class Cpu {
   bool timer_stale = true;               // the hardware timer may not fit the timer queue and the quantum any more
   u64 context_since = 0;                 // time stamp up to which `context`, or idling, has been charged
   u64 quantum_end_ns = 0;                // 0: it is idle, or the current thread gives up what is left
+  u64 work_due_ns = 0;                   // when deferred work has a turn although threads of the real-time class run
   u64 budget_end_ns = kNever;            // when the context's account must be asked whether it may run on
   u64 timer_set_ns = kNever;             // what the hardware timer is set to
   u64 idle_tsc = 0;                      // time stamps that were charged to nobody

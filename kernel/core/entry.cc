@@ -1,5 +1,7 @@
 #include "kernel/core/entry.h"
 
+#include <utility>
+
 #include <arch/context.h>
 
 #include "abi/calls.h"
@@ -22,6 +24,7 @@ void trace(Cpu& cpu, TraceEvent event, const Thread* thread, u8 code, u64 data =
 }
 
 constexpr u32 kWorkSteps = 2;  // per entry: law 3 and docs/invariants.md, "bounded work"
+constexpr u64 kWorkPatienceNs = 100'000;
 constexpr u32 kTimersPerEntry = 8;
 constexpr u32 kPicksPerEntry = 32;  // threads that are found not to be allowed to run
 
@@ -91,6 +94,7 @@ Thread* pick(Cpu& cpu, u64 now) {
 void set_timer(Cpu& cpu) {
   cpu.timer_stale = false;
   u64 next = cpu.timers.earliest().value;
+  if (cpu.work_due_ns != 0 && cpu.work_due_ns < next) next = cpu.work_due_ns;
   if (cpu.context != nullptr) {
     if (cpu.budget_end_ns < next) next = cpu.budget_end_ns;
     // Who waits below the current thread may have a better place on another CPU.
@@ -102,17 +106,30 @@ void set_timer(Cpu& cpu) {
   arch::set_timer(cpu, next);
 }
 
+// While threads of the real-time class run, deferred work has its turn only now and then.
+u32 work_steps(Cpu& cpu) {
+  const bool runs = cpu.current != nullptr && cpu.current->phase.status == ThreadStatus::running;
+  const bool urgent = cpu.scheduler.has_real_time() || (runs && cpu.context->level >= kRealTimeLevel);
+  const u64 due = std::exchange(cpu.work_due_ns, 0);
+  if (!urgent) return kWorkSteps;
+  const u64 now = cpu.now_ns();
+  cpu.work_due_ns = due > now ? due : now + kWorkPatienceNs;
+  cpu.timer_stale = true;
+  return due == 0 || due > now ? 0 : kWorkSteps;
+}
+
 // Deals with everybody else: nothing borrowed is held here. True when there is more to do.
 bool serve_others(Cpu& cpu) {
   if (!cpu.machine.orphans.empty()) cpu.machine.orphans.adopt(cpu);
   if (!cpu.tlb.askers.empty()) cpu.tlb.answer(cpu);
   if (cpu.grace.wants_quiesce()) cpu.grace.quiesce(cpu);
-  return !cpu.work.empty() && !cpu.work.run(cpu, kWorkSteps);
+  return !cpu.work.empty() && !cpu.work.run(cpu, work_steps(cpu));
 }
 
 // The end of every entry: finishes some work, decides who runs, and makes the CPU fit for it.
 Thread* leave_kernel(Cpu& cpu) {
   bool work_left = serve_others(cpu);
+  if (!work_left) cpu.work_due_ns = 0;
   Thread* next = cpu.current;
   const bool stays_idle = cpu.current == nullptr && cpu.quantum_end_ns == 0 && cpu.scheduler.ready_count() == 0;
   if (!stays_idle && !may_run_on(cpu)) {
@@ -145,7 +162,7 @@ Thread* leave_kernel(Cpu& cpu) {
     cpu.go_idle();
     work_left = FastScheduling::is_wanted(cpu);  // whoever came before that has sent an interrupt, or finds us idle
   }
-  if (work_left) arch::interrupt_self(cpu);
+  if (work_left && (next == nullptr || cpu.work_due_ns == 0 || cpu.work.has_inbox())) arch::interrupt_self(cpu);
   if (next != nullptr && cpu.loaded != next) arch::load_thread(cpu, *next);
   return next;
 }

@@ -180,6 +180,7 @@ class Scheduler {
   void expect(FairQueue& queue) {
     if ((ready_ >> kNormalLevel & 1) == 0) sole_ = &queue;
   }
+  bool has_real_time() const { return ready_ >> kRealTimeLevel != 0; }
   // How many threads wait here to run; other CPUs may ask, and get a recent answer.
   u32 ready_count() const { return count_.load(kRelaxed); }
   // A thread that `wanted` says yes to, of those at the ends of the queues; null if there is none.

@@ -294,6 +294,45 @@ TEST_F(SchedulingTest, LevelsAndSuspensionInEveryState) {
 
 // A real-time thread with half of the CPU, woken every 100 us, that works for 40 us each time, among threads of every
 // class that want all the rest, and another reservation.
+// What is finished in steps; counts them.
+class Steps final : public Work {
+ public:
+  explicit Steps(u32 wanted) : wanted_(wanted) {}
+  bool step(Cpu&) override { return ++done == wanted_; }
+  u32 done = 0;
+
+ private:
+  const u32 wanted_;
+};
+
+TEST_F(SchedulingTest, DeferredWorkLetsTheRealTimeClassGoFirst) {
+  Thread& normal = k.make_thread();
+  Steps at_once(4), later(6);
+  k.make_current(normal);
+  k.cpu().work.push(at_once);
+  EXPECT_EQ(runs(), &normal);
+  EXPECT_EQ(at_once.done, 2u);
+  k.settle();
+  EXPECT_EQ(at_once.done, 4u);
+  Thread& urgent = k.make_thread(kRealTime);
+  k.cpu().work.push(later);
+  EXPECT_EQ(runs(), &urgent);  // it became ready with the work waiting
+  EXPECT_FALSE(k.cpu().arch.self_interrupt);
+  EXPECT_TRUE(k.call(urgent, Call::yield).ok());  // polling makes no difference
+  k.advance(99 * kUs);
+  EXPECT_EQ(later.done, 0u);
+  k.advance(kUs);  // nor does it wait for ever
+  EXPECT_EQ(later.done, 2u);
+  EXPECT_EQ(k.cpu().current, &urgent);
+  k.advance(100 * kUs);
+  EXPECT_EQ(later.done, 4u);
+  urgent.suspend(k.cpu());
+  EXPECT_EQ(runs(), &normal);
+  k.settle();
+  EXPECT_EQ(later.done, 6u);
+  EXPECT_EQ(k.cpu().work_due_ns, 0u);
+}
+
 TEST_F(SchedulingTest, AReservedThreadMissesNoDeadline) {
   const u64 periods =
       std::getenv("KEEL_PERIODS") != nullptr ? std::strtoull(std::getenv("KEEL_PERIODS"), nullptr, 0) : 1'000'000;

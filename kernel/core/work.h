@@ -42,6 +42,8 @@ class WorkQueue {
   // Hands out mail, then runs up to `steps` steps. True when nothing is left.
   bool run(Cpu& cpu, u32 steps);
   bool empty() const { return mail_.load(kRelaxed) == nullptr && inbox_.empty() && background_.empty(); }
+  // Mail that there was no time for.
+  bool has_inbox() const { return !inbox_.empty(); }
   bool has_mail() const { return mail_.load(kSeqCst) != nullptr; }
 
  private:
