@@ -3,7 +3,7 @@
 #include <cstring>
 #include <thread>
 
-#include "kernel/cap/test_two_processes.h"
+#include "kernel/cap/two_processes_rig_test.h"
 
 namespace keel::testing {
 namespace {

@@ -1,6 +1,6 @@
 #include "kernel/cap/seal.h"
 
-#include "kernel/cap/test_two_processes.h"
+#include "kernel/cap/two_processes_rig_test.h"
 
 namespace keel::testing {
 namespace {
