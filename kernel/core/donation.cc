@@ -92,7 +92,8 @@ Thread* runner_of(Cpu& cpu, SchedulingContext& context) {
 bool Thread::borrow_context(Cpu& on, u64 now) {
   on.scheduler.enqueue_back(*this);
   // What is lent already goes back: the lender has nothing left either, but the server's own may have been replenished.
-  for (Thread* t = this; t != nullptr; t = t->caller) {
+  // Who is away has its own context, and a link that may be stale (Thread I6).
+  for (Thread* t = this; t != nullptr && t->context == context; t = t->caller) {
     if (t->lender == nullptr || t->lender->context != context) continue;
     t->lender->stop_lending(on);
     if (context->account->exhausted(on, now) == nullptr) return true;

@@ -39,7 +39,10 @@ void Log::write(Cpu& cpu, LogLevel level, const Process* process, std::string_vi
     record.sequence = next_++;
     records_[record.sequence % kRecords] = record;
   }
-  if ((record.level & kLogShown) != 0) show(record);
+  if ((record.level & kLogShown) != 0) {
+    LockGuard guard(cpu, console_lock_);  // one line at a time
+    show(record);
+  }
   wake_readers(cpu);
 }
 

@@ -46,6 +46,7 @@ class Log {
   u64 next_ GUARDED_BY(lock_) = 1;
   LogRecord records_[kRecords] GUARDED_BY(lock_);
   bool console_ GUARDED_BY(lock_) = true;
+  SpinLock console_lock_{LockRank::log, "early console"};
   SharedQueue waiters_{"log readers"};
 };
 

@@ -96,7 +96,7 @@ Result<void> run() {
     result(sys::group_processes(hog.group, 0)->state_threads == 3, "a killed group's processes are dead");
     hog.child.process = Cap();  // the process object goes with it, in steps
     u64 left = 1;
-    for (u32 n = 0; n < 100 && left != 0; ++n) {
+    for (u32 n = 0; n < 100'000 && left != 0; ++n) {  // a real-time thread that polls gets to see it
       TRY(sys::yield());
       left = sys::group_info(hog.group)->memory_pages + sys::group_info(hog.group)->objects;
     }
